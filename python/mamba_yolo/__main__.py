@@ -1,0 +1,5 @@
+"""`python -m mamba_yolo` is `mamba-yolo`."""
+
+from mamba_yolo.cli.entry import main
+
+main()

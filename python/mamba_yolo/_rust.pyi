@@ -1,0 +1,4 @@
+"""The native module: CPU kernels and data pipeline. Arrays are C-contiguous numpy arrays."""
+
+DEBUG_BUILD: bool
+VERSION: str

@@ -1,0 +1,356 @@
+"""Every option of the detector and of the commands: frozen dataclasses, checked when made.
+
+Standard library only, so that `mamba-yolo --help` needs neither torch nor numpy. The same dataclass is the command
+line, the keyword arguments of the Python API and the saved `args.yaml`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from mamba_yolo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Task = Literal["detect", "segment"]
+Variant = Literal["v1", "v2"]
+Downsampling = Literal["clue_merge", "conv"]
+ChannelMlp = Literal["rg", "mlp", "conv_mlp", "res_conv_mlp", "gated_mlp"]
+NeckBlock = Literal["odss", "c2f"]
+Pyramid = Literal["p3-p5", "p2-p5"]
+Initialization = Literal["release", "mamba"]
+Optimizer = Literal["auto", "sgd", "adamw"]
+
+STRIDE_MULTIPLE_PX = 32  # the coarsest level; image sides must be multiples of it
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """Shape of the network (design of arXiv 2406.05835; ablation switches of its tables)."""
+
+    depth: float = 0.33
+    """Depth factor d: a stage of n blocks gets max(round(n * d), 1)."""
+    width: float = 0.25
+    """Width factor w: channels are ceil(min(c, max_channels) * w / 8) * 8."""
+    max_channels: int = 1024
+    """Channel cap m, before the width factor."""
+    num_classes: int = 80
+    """Number of classes."""
+    task: Task = "detect"
+    """Boxes only, or boxes and masks."""
+    stage_depths: tuple[int, int, int, int] = (3, 3, 9, 3)
+    """Blocks per stage before the depth factor."""
+    local_spatial: bool = True
+    """LSBlock in every ODSSBlock (v1), or none (v2)."""
+    channel_mlp: ChannelMlp = "rg"
+    """Channel mixer of the ODSSBlock."""
+    downsampling: Downsampling = "clue_merge"
+    """Vision clue merge, or a 3x3 stride-2 convolution."""
+    neck_block: NeckBlock = "odss"
+    """Block of the PAFPN."""
+    pyramid: Pyramid = "p3-p5"
+    """Levels the head sees: strides 8 to 32, or 4 to 32."""
+    state_size: int = 16
+    """States N per channel of the selective scan."""
+    initialization: Initialization = "release"
+    """Scan parameters as the release starts them, or as Mamba does (A_n = -n, log-uniform step)."""
+    dropout: float = 0.0
+    """Dropout after SS2D."""
+    drop_path: float = 0.0
+    """Stochastic depth on both residual branches of an ODSSBlock."""
+
+    def __post_init__(self) -> None:
+        """Check every domain."""
+        check_literals(self)
+        check_range("num_classes", self.num_classes, 1, 65_536)
+        check_range("width", self.width, 1e-3, 16)
+        check_range("depth", self.depth, 1e-3, 16)
+        check_range("max_channels", self.max_channels, 8, 1_000_000)
+        check_range("state_size", self.state_size, 1, 1024)
+        check_range("dropout", self.dropout, 0, 0.999)
+        check_range("drop_path", self.drop_path, 0, 0.999)
+        if len(self.stage_depths) != 4 or min(self.stage_depths) < 1:
+            raise ConfigError(f"stage_depths must be four positive numbers, got {self.stage_depths}")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training images are varied; the names and defaults YOLO users know."""
+
+    hsv_h: float = 0.015
+    """Hue shift, fraction of the circle, drawn from ±this."""
+    hsv_s: float = 0.7
+    """Saturation gain, drawn from 1 ± this."""
+    hsv_v: float = 0.4
+    """Value gain, drawn from 1 ± this."""
+    translate: float = 0.1
+    """Shift, fraction of the image side, drawn from ±this."""
+    scale: float = 0.5
+    """Zoom, drawn from 1 ± this."""
+    fliplr: float = 0.5
+    """Probability of a left-right flip."""
+    flipud: float = 0.0
+    """Probability of an upside-down flip."""
+    mosaic: float = 1.0
+    """Probability that a training image is a mosaic of four."""
+
+    def __post_init__(self) -> None:
+        """Check every domain."""
+        for name in ("hsv_h", "hsv_s", "hsv_v", "fliplr", "flipud", "mosaic"):
+            check_range(name, getattr(self, name), 0, 1)
+        check_range("translate", self.translate, 0, 1)
+        check_range("scale", self.scale, 0, 0.99)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Options of `mamba-yolo train`; defaults are those of the official release."""
+
+    data: str = ""
+    """Data set: data.yaml, a folder, or an annotation file (YOLO, COCO JSON and Pascal VOC are recognised)."""
+    model: str = "mamba-yolo-t"
+    """Preset (mamba-yolo-{n,t,b,l}[-seg]) or a weights file to start from."""
+    variant: Variant = "v1"
+    """v1: the released design with the local-spatial block; v2: the AAAI text without it."""
+    epochs: int = 100
+    """Passes over the training split."""
+    imgsz: int = 640
+    """Side of the square network input in pixels, a multiple of 32."""
+    batch: int = 16
+    """Images per step."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    workers: int = 0
+    """Threads that load images; 0 means as many as torch uses, at most 8."""
+    project: str = "runs"
+    """Folder of all runs."""
+    name: str = "train"
+    """Folder of this run inside the project; a number is added when it exists."""
+    seed: int = 0
+    """Seed of initial weights, order and augmentation."""
+    resume: bool = False
+    """Go on from the run's weights/last.safetensors (or from --model, when that is such a file)."""
+    optimizer: Optimizer = "auto"
+    """auto: AdamW below 10,000 steps, else SGD."""
+    lr0: float = 0.01
+    """First learning rate (SGD; auto chooses its own for AdamW)."""
+    lrf: float = 0.01
+    """Last learning rate as a fraction of the first."""
+    momentum: float = 0.937
+    """Momentum of SGD, beta1 of AdamW."""
+    weight_decay: float = 5e-4
+    """Weight decay at the nominal batch; never on biases, norms, A_logs, Ds."""
+    nbs: int = 64
+    """Nominal batch: gradients are accumulated up to it."""
+    warmup_epochs: float = 3.0
+    """Epochs of linear warm-up."""
+    warmup_momentum: float = 0.8
+    """Momentum at the start of the warm-up."""
+    warmup_bias_lr: float = 0.1
+    """Learning rate of biases at the start of the warm-up."""
+    clip: float = 10.0
+    """Largest gradient norm."""
+    ema: float = 0.9999
+    """Decay of the averaged weights."""
+    box: float = 7.5
+    """Gain of the box loss."""
+    cls: float = 0.5
+    """Gain of the class loss."""
+    dfl: float = 1.5
+    """Gain of the distribution focal loss."""
+    close_mosaic: int = 10
+    """Epochs at the end without mosaic."""
+    patience: int = 100
+    """Epochs without improvement after which training stops."""
+    val_period: int = 1
+    """Validate every so many epochs (and always after the last)."""
+    amp: bool = True
+    """Mixed precision on GPUs; the scan's state stays float32."""
+    iou: float = 0.7
+    """NMS threshold of the validation."""
+    max_det: int = 300
+    """Most detections per image in the validation."""
+    plots: bool = True
+    """Write pictures into the run folder."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Augmentation."""
+
+    def __post_init__(self) -> None:
+        """Check every domain."""
+        check_literals(self)
+        check_imgsz(self.imgsz)
+        for name in ("epochs", "batch", "nbs", "patience", "val_period", "max_det"):
+            check_range(name, getattr(self, name), 1, 10**9)
+        for name in ("workers", "close_mosaic", "warmup_epochs", "weight_decay", "box", "cls", "dfl", "seed"):
+            check_range(name, getattr(self, name), 0, 2**63 - 1)
+        for name in ("lrf", "momentum", "warmup_momentum", "warmup_bias_lr", "ema", "iou"):
+            check_range(name, getattr(self, name), 0, 1)
+        check_range("lr0", self.lr0, 1e-12, 10)
+        check_range("clip", self.clip, 1e-12, 1e12)
+
+
+@dataclass(frozen=True)
+class ValConfig:
+    """Options of `mamba-yolo val`."""
+
+    data: str = ""
+    """Data set, as for train."""
+    model: str = "mamba-yolo-t"
+    """Weights file (or preset, for a look at random weights)."""
+    split: str = "val"
+    """Which split: train, val or test."""
+    imgsz: int = 640
+    """Side of the square network input in pixels."""
+    batch: int = 16
+    """Images per step."""
+    conf: float = 0.001
+    """Lowest score kept."""
+    iou: float = 0.7
+    """NMS threshold."""
+    max_det: int = 300
+    """Most detections per image."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    workers: int = 0
+    """Threads that load images; 0 means as many as torch uses, at most 8."""
+    json: bool = False
+    """Print one JSON object on standard output and nothing else there."""
+
+    def __post_init__(self) -> None:
+        """Check every domain."""
+        check_imgsz(self.imgsz)
+        check_range("batch", self.batch, 1, 10**6)
+        check_range("max_det", self.max_det, 0, 10**6)
+        check_range("conf", self.conf, 0, 1)
+        check_range("iou", self.iou, 0, 1)
+        check_range("workers", self.workers, 0, 4096)
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Options of `mamba-yolo predict`."""
+
+    source: str = ""
+    """Image file, folder, glob, or a .txt list of files."""
+    model: str = "mamba-yolo-t"
+    """Weights file."""
+    imgsz: int = 640
+    """Longest side of the network input in pixels."""
+    conf: float = 0.25
+    """Lowest score shown."""
+    iou: float = 0.7
+    """NMS threshold."""
+    max_det: int = 300
+    """Most detections per image."""
+    batch: int = 1
+    """Images per step."""
+    classes: tuple[int, ...] = ()
+    """Only these classes; empty means all."""
+    agnostic: bool = False
+    """Suppress across classes."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    project: str = "runs"
+    """Folder of all runs."""
+    name: str = "predict"
+    """Folder of this run inside the project; a number is added when it exists."""
+    save: bool = True
+    """Write pictures with boxes."""
+    save_json: bool = False
+    """Write predictions.json beside the pictures."""
+
+    def __post_init__(self) -> None:
+        """Check every domain."""
+        check_imgsz(self.imgsz)
+        check_range("batch", self.batch, 1, 10**6)
+        check_range("max_det", self.max_det, 0, 10**6)
+        check_range("conf", self.conf, 0, 1)
+        check_range("iou", self.iou, 0, 1)
+
+
+AnyConfig = TypeVar("AnyConfig")
+
+
+def from_flat(cls: type[AnyConfig], values: Mapping[str, Any]) -> AnyConfig:
+    """Build a config from flat names, reaching into nested ones (`mosaic=0` sets `augment.mosaic`).
+
+    Raises:
+        ConfigError: an unknown name (the message offers the nearest), a wrong type, or a value outside its domain.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    nested = {n: f.default_factory for n, f in fields.items() if dataclasses.is_dataclass(f.default_factory)}
+    inner_of = {f.name: n for n, inner in nested.items() for f in dataclasses.fields(inner)}  # type: ignore[arg-type]
+    chosen: dict[str, Any] = {}
+    inner_values: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        if name in nested and isinstance(value, dict):
+            inner_values.setdefault(name, {}).update(value)
+        elif name in fields:
+            chosen[name] = value
+        elif name in inner_of:
+            inner_values.setdefault(inner_of[name], {})[name] = value
+        else:
+            raise ConfigError(unknown_name(name, [*fields, *inner_of]))
+    for name, inner in inner_values.items():
+        chosen[name] = from_flat(nested[name], inner)  # type: ignore[arg-type]
+    _check_types(fields, chosen)
+    return cls(**chosen)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Nested plain values of a config, ready for YAML or JSON."""
+    return dataclasses.asdict(config)
+
+
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """One line about an unknown name, with the nearest known one."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
+    return f"unknown option {name!r}{hint}"
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise ConfigError unless low <= value <= high (NaN fails too)."""
+    if not low <= value <= high:
+        raise ConfigError(f"{name} must be between {low:g} and {high:g}, got {value}")
+
+
+def check_imgsz(imgsz: int) -> None:
+    """Raise ConfigError unless imgsz is a positive multiple of 32."""
+    if imgsz < STRIDE_MULTIPLE_PX or imgsz % STRIDE_MULTIPLE_PX:
+        near = max(round(imgsz / STRIDE_MULTIPLE_PX), 1) * STRIDE_MULTIPLE_PX
+        raise ConfigError(f"imgsz must be a positive multiple of {STRIDE_MULTIPLE_PX}, got {imgsz}; try {near}")
+
+
+_LITERALS: dict[str, tuple[str, ...]] = {
+    "task": ("detect", "segment"),
+    "variant": ("v1", "v2"),
+    "downsampling": ("clue_merge", "conv"),
+    "channel_mlp": ("rg", "mlp", "conv_mlp", "res_conv_mlp", "gated_mlp"),
+    "neck_block": ("odss", "c2f"),
+    "pyramid": ("p3-p5", "p2-p5"),
+    "initialization": ("release", "mamba"),
+    "optimizer": ("auto", "sgd", "adamw"),
+}
+
+
+def check_literals(config: Any) -> None:
+    """Raise ConfigError when a field with a fixed list of values holds another."""
+    for f in dataclasses.fields(config):
+        allowed = _LITERALS.get(f.name)
+        if allowed and (value := getattr(config, f.name)) not in allowed:
+            raise ConfigError(f"{f.name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def _check_types(fields: Mapping[str, dataclasses.Field[Any]], chosen: Mapping[str, Any]) -> None:
+    """Compare plain scalar values with their annotations, so that epochs='3' fails here and not later."""
+    expected = {"int": int, "float": (int, float), "bool": bool, "str": str}
+    for name, value in chosen.items():
+        kind = expected.get(str(fields[name].type))
+        wrong_bool = isinstance(value, bool) and fields[name].type in ("int", "float")
+        if kind is not None and (wrong_bool or not isinstance(value, kind)):  # type: ignore[arg-type]
+            raise ConfigError(f"{name} must be of type {fields[name].type}, got {value!r}")

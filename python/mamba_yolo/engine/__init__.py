@@ -1,0 +1,1 @@
+"""Training, validation and prediction: one verb per file."""

@@ -1,0 +1,40 @@
+"""Every error a user may see: one line, names the thing, says what to do next.
+
+Each is a `MambaYoloError` and the built-in that fits, so `except ValueError` works too.
+"""
+
+
+class MambaYoloError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+
+class ConfigError(MambaYoloError, ValueError):
+    """An option with an unknown name or a value outside its domain."""
+
+
+class DataError(MambaYoloError, ValueError):
+    """A data set, label or annotation that cannot be used."""
+
+
+class ImageError(MambaYoloError, OSError, ValueError):
+    """An image that is missing, unreadable or not an image; names the file and the reason."""
+
+
+class CheckpointError(MambaYoloError, ValueError):
+    """A weights file that is not ours, damaged, hostile, or made for another model."""
+
+
+class MissingFileError(MambaYoloError, FileNotFoundError):
+    """A path given by the user that does not exist."""
+
+
+class BackendError(MambaYoloError, RuntimeError):
+    """A backend that was asked for and cannot run here."""
+
+
+class TrainingError(MambaYoloError, RuntimeError):
+    """Training that cannot go on: NaN loss, a best file that does not reproduce its figures."""
+
+
+class MissingPackageError(MambaYoloError, ImportError):
+    """An optional package that the request needs; the message is the install command."""

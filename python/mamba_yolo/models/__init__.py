@@ -1,0 +1,1 @@
+"""Network: plain modules, architecture only."""

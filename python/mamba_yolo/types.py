@@ -1,0 +1,69 @@
+"""The tuples that travel between rooms.
+
+Legend: B batch, H W pixels, N boxes of the whole batch, A anchors, nc classes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+
+class RawDetections(NamedTuple):
+    """What the network returns, before decoding.
+
+    Attributes:
+        levels: one (B, 64 + nc, H/s, W/s) map per stride s, box bins first, then class logits.
+        mask_coefs: (B, 32, A), anchors in the order of the levels, or None for detection.
+        protos: (B, 32, H/4, W/4) mask prototypes, or None for detection.
+    """
+
+    levels: list[Tensor]
+    mask_coefs: Tensor | None = None
+    protos: Tensor | None = None
+
+
+class Sample(NamedTuple):
+    """One photograph of a data set and what is known about it; nothing is decoded.
+
+    Attributes:
+        path: the image file.
+        boxes_xyxy: (n, 4) float32, pixels of the upright image, x right, y down.
+        classes: (n,) int64 in 0..nc-1.
+        segments: n objects, each a list of (k, 2) float32 polygons in pixels; None where boxes are all there is.
+        is_crowd: (n,) bool, COCO crowd regions (never trained on, ignored in evaluation).
+    """
+
+    path: Path
+    boxes_xyxy: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int64]
+    segments: list[list[npt.NDArray[np.float32]]] | None
+    is_crowd: npt.NDArray[np.bool_]
+
+
+class Batch(NamedTuple):
+    """What the loader yields.
+
+    Attributes:
+        images: (B, 3, H, W) uint8, RGB, letterboxed or augmented.
+        boxes_cxcywh_norm: (N, 4) float32 in 0..1 of the network input.
+        classes: (N,) int64.
+        batch_index: (N,) int64, which image of the batch a box belongs to.
+        sample_index: (B,) int64, which sample of the data set an image came from.
+        letterbox: (B, 3) float32 [gain, left, top]: original x = (x - left) / gain. NaN for augmented images.
+        masks: (N, H/4, W/4) uint8, or None.
+    """
+
+    images: Tensor
+    boxes_cxcywh_norm: Tensor
+    classes: Tensor
+    batch_index: Tensor
+    sample_index: Tensor
+    letterbox: Tensor
+    masks: Tensor | None = None

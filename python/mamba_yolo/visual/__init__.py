@@ -1,0 +1,1 @@
+"""Pictures: boxes drawn with Pillow, curves with matplotlib."""

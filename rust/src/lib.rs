@@ -1,0 +1,9 @@
+//! CPU kernels and data pipeline of mamba-yolo, as plain Rust on slices.
+//!
+//! Python sees this crate through [`mod@py`] only; everything else builds and tests without it.
+
+pub mod error;
+pub mod threads;
+
+#[cfg(feature = "python")]
+mod py;

@@ -1,0 +1,16 @@
+//! Crate errors as Python exceptions; `errors.py` of the package gives them their public types.
+
+use pyo3::PyErr;
+use pyo3::exceptions::{PyOSError, PyValueError};
+
+use crate::error::Error;
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Io { .. } => PyOSError::new_err(message),
+            Error::Argument(_) | Error::Image { .. } => PyValueError::new_err(message),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The only rooms that name pyo3: checks, conversions and the export list. No arithmetic here.
+
+mod errors;
+
+use pyo3::prelude::*;
+
+/// What Python may call, in one list.
+#[pymodule]
+mod _rust {
+    use super::*;
+
+    /// True for an unoptimised build: importing it warns and benches refuse it.
+    #[pymodule_export]
+    const DEBUG_BUILD: bool = cfg!(debug_assertions);
+
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        Ok(())
+    }
+}
