@@ -38,3 +38,7 @@ class TrainingError(MambaYoloError, RuntimeError):
 
 class MissingPackageError(MambaYoloError, ImportError):
     """An optional package that the request needs; the message is the install command."""
+
+
+class ShapeError(MambaYoloError, ValueError):
+    """A tensor whose shape or dtype the network cannot take."""
