@@ -263,19 +263,9 @@ def _shown(value: Any) -> str:
     return repr(text[:MAX_NAME_SHOWN])
 
 
-_ARGUMENTS = frozenset(
-    [
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG1",
-        "BINFLOAT",
-        "BINUNICODE",
-        "SHORT_BINUNICODE",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-    ]
-)
+_NUMBERS = frozenset(["BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"])
+_TEXTS = frozenset(["BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES"])
+_ARGUMENTS = _NUMBERS | _TEXTS
 _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
