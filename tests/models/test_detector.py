@@ -125,6 +125,14 @@ def test_float64(images):
         torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-3)
 
 
+def test_autocast_trains(images):
+    detector = small()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        raw = detector(images.expand(2, -1, -1, -1))
+    sum(level.float().square().sum() for level in raw.levels).backward()
+    assert all(torch.isfinite(p.grad).all() for p in detector.parameters() if p.requires_grad)
+
+
 def test_empty_batch():
     raw = small().eval()(torch.rand(0, 3, 64, 32))
     assert decode(raw).shape == (0, 9, 42)

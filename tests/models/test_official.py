@@ -1,7 +1,9 @@
 """Official checkpoints: keys both ways, files read as data, hostile and damaged files refused."""
 
+import contextlib
 import io
 import pickle
+import random
 import struct
 import zipfile
 
@@ -12,6 +14,7 @@ from helpers import golden_weights, shared
 from mamba_yolo.errors import CheckpointError, MissingFileError
 from mamba_yolo.models import Detector, build_detector, preset_config
 from mamba_yolo.models.official import config_from_official, convert_state_dict, export_state_dict, read_checkpoint
+from mamba_yolo.models.pickle_reader import read_pickle
 
 TASKS = ["detect", "segment"]
 STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000NK\x04tQ"
@@ -264,7 +267,7 @@ def test_module_that_holds_itself(tmp_path):
 
 def test_other_models_are_named(tmp_path):
     data = b"\x80\x02}X\x05\x00\x00\x00modelcultralytics.nn.tasks\nPoseModel\n)\x81s."
-    with pytest.raises(CheckpointError, match="its model is PoseModel, expected DetectionModel or SegmentationModel"):
+    with pytest.raises(CheckpointError, match="its model is 'PoseModel', expected DetectionModel or SegmentationModel"):
         read_checkpoint(archive(tmp_path / "pose.pt", data))
 
 
@@ -273,7 +276,7 @@ def test_plain_state_dict_is_not_an_official_checkpoint(tmp_path):
     torch.save({"weight": torch.zeros(3)}, buffer)
     path = tmp_path / "plain.pt"
     path.write_bytes(buffer.getvalue())
-    with pytest.raises(CheckpointError, match="its model is NoneType"):
+    with pytest.raises(CheckpointError, match="its model is 'NoneType'"):
         read_checkpoint(path)
 
 
@@ -297,3 +300,23 @@ def test_folder_and_other_zip(tmp_path):
         file.writestr("readme.txt", "hello")
     with pytest.raises(CheckpointError, match=r"without the one data\.pkl"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_damage_gives_one_error_or_a_value(seed):
+    with zipfile.ZipFile(checkpoint_file("detect")) as file:
+        data = file.read(next(name for name in file.namelist() if name.endswith("data.pkl")))[:20_000]
+    rng = random.Random(seed)
+    for _ in range(40):
+        damaged = bytearray(data)
+        for _ in range(rng.randint(1, 4)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        with contextlib.suppress(CheckpointError):
+            read_pickle(bytes(damaged), lambda _: torch.zeros(1), lambda _: torch.zeros(1))
+
+
+def test_odd_shapes():
+    state = golden_weights("detect")
+    for key in ("model.1.mlp.fc2.bias", "model.21.cv3.0.2.weight", "model.1.op.A_logs"):
+        with pytest.raises(CheckpointError, match="cannot have shape"):
+            config_from_official(state | {key: torch.zeros(())})

@@ -110,10 +110,14 @@ def summary(detector: Detector, imgsz: int = 640) -> ModelSummary:
 
 def paper_figures(config: DetectorConfig) -> PaperFigures | None:
     """Figures of the paper whose network this is, whatever the number of classes; None for any other."""
-    free = {"num_classes": config.num_classes, "initialization": config.initialization}
-    free |= {"dropout": config.dropout, "drop_path": config.drop_path}
     for (size, variant), figures in PAPER_FIGURES.items():
-        if dataclasses.replace(preset_config(size, variant=variant), **free) == config:
+        published = dataclasses.replace(
+            preset_config(size, config.num_classes, variant),
+            initialization=config.initialization,
+            dropout=config.dropout,
+            drop_path=config.drop_path,
+        )
+        if published == config:
             return figures
     return None
 
