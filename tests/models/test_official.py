@@ -170,6 +170,13 @@ def test_hostile_pickle_is_refused_and_not_run(attack, tmp_path):
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("attribute", [b"__class__", b"_private0"])
+def test_hidden_attributes_are_out_of_reach(attribute, tmp_path):
+    data = b"\x80\x02cbuiltins\ngetattr\nctorch.nn.modules\nLinear\nX\x09\x00\x00\x00" + attribute + b"\x86R."
+    with pytest.raises(CheckpointError, match="reaches for an attribute"):
+        read_checkpoint(archive(tmp_path / "bad.pt", data))
+
+
 def test_hostile_call_inside_a_good_checkpoint(tmp_path):
     call = b"cos\nsystem\nX\x04\x00\x00\x00true\x85R0"
     path = altered(checkpoint_file("detect"), tmp_path / "bad.pt", lambda data: data[:2] + call + data[2:])
@@ -256,6 +263,17 @@ def nested_modules(levels):
 def test_modules_shared_exponentially(tmp_path):
     with pytest.raises(CheckpointError, match="more than 10000 modules"):
         read_checkpoint(archive(tmp_path / "laughs.pt", nested_modules(60)))
+
+
+def test_weights_shared_beyond_the_size_of_the_file(tmp_path):
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE.replace(b"K\x04t", b"M\xe8\x03t")
+    tensor += b"K\x00M\xe8\x03\x85K\x01\x85\x89NtRq\x00"
+    entries = b"(X\x01\x00\x00\x00a" + tensor
+    entries += b"".join(b"X\x01\x00\x00\x00%ch\x00" % letter for letter in b"bcdefghijk") + b"u"
+    module = b"cultralytics.nn.tasks\nDetectionModel\n)\x81}X\x0b\x00\x00\x00_parameters}" + entries + b"sb"
+    data = b"\x80\x02}X\x05\x00\x00\x00model" + module + b"s."
+    with pytest.raises(CheckpointError, match="outgrow the file"):
+        read_checkpoint(archive(tmp_path / "shared.pt", data, members=[("data/0", bytes(4000))]))
 
 
 def test_module_that_holds_itself(tmp_path):
