@@ -2,7 +2,11 @@
 //!
 //! Python sees this crate through [`mod@py`] only; everything else builds and tests without it.
 
+pub mod augment;
 pub mod error;
+pub mod image;
+pub mod loader;
+pub mod random;
 pub mod threads;
 
 #[cfg(feature = "python")]

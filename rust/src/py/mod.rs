@@ -1,6 +1,8 @@
 //! The only rooms that name pyo3: checks, conversions and the export list. No arithmetic here.
 
 mod errors;
+mod image;
+mod loader;
 
 use pyo3::prelude::*;
 
@@ -15,6 +17,12 @@ mod _rust {
 
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_export]
+    use super::image::{decode_bytes, decode_file, image_sizes, letterbox};
+
+    #[pymodule_export]
+    use super::loader::{PyBatchStream, PyPipeline};
 
     #[pymodule_init]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
