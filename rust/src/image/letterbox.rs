@@ -7,7 +7,7 @@ use super::Image;
 use super::resize::resize_rows;
 
 /// Grey of the padding.
-pub const PAD_VALUE: u8 = 114;
+const PAD_VALUE: u8 = 114;
 
 /// Where a picture lies in its letterbox: `x_box = x * gain + left`.
 #[derive(Clone, Copy, Debug, PartialEq)]

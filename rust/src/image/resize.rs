@@ -6,14 +6,14 @@
 use super::Image;
 
 /// Fraction bits of a weight.
-pub const WEIGHT_BITS: u32 = 11;
+const WEIGHT_BITS: u32 = 11;
 /// A weight of one.
-pub const ONE: i32 = 1 << WEIGHT_BITS;
+const ONE: i32 = 1 << WEIGHT_BITS;
 
 /// Per target coordinate: the first of two neighbouring source coordinates and the weight of the second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taps {
-    /// (first source coordinate, weight of the next one in 0..=[`ONE`]).
+    /// (first source coordinate, weight of the next one in 0..=2^11).
     pub pairs: Vec<(i32, i32)>,
 }
 
@@ -97,7 +97,7 @@ pub(super) fn resize_rows(
     }
 }
 
-/// Vertical blend of two rows, scaled by [`ONE`].
+/// Vertical blend of two rows, scaled by 2^11.
 pub fn blend_rows(top: &[u8], bottom: &[u8], weight: i32, out: &mut [i32]) {
     for ((out, &a), &b) in out.iter_mut().zip(top).zip(bottom) {
         *out = i32::from(a) * (ONE - weight) + i32::from(b) * weight;
