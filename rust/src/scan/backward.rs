@@ -246,25 +246,29 @@ impl<T: Float> DirectionBackward<'_, '_, T> {
         let task = b * shape.groups(V::W) + g;
         let slot = ((task * shape.directions + k) * shape.tiles() + i) * shape.states * V::W;
         let (row, rank) = (shape.row(), shape.rank);
+        let rows: [_; TILE] = std::array::from_fn(|t| {
+            let token = tokens[t.min(tokens.len() - 1)]; // the last one again where the tile is short
+            self.problem.proj_row(b, token as usize, k)
+        });
+        let count = tokens.len();
         for n in 0..shape.states {
             let (a, a2) = (group.params.a[n], group.params.a2[n]);
             let mut h = V::load(&self.checkpoints[slot + n * V::W..][..V::W]);
-            for (t, &token) in tokens.iter().enumerate() {
-                let input = V::splat(self.problem.proj_row(b, token as usize, k).1[n]);
+            for t in 0..count {
                 scratch.decay[t] = scratch.tile.step[t].mul(a2).exp2();
                 scratch.before[t] = h;
-                h = scratch.decay[t].fma(h, scratch.tile.step_u[t].mul(input));
+                h = scratch.decay[t].fma(h, scratch.tile.step_u[t].mul(V::splat(rows[t].1[n])));
                 scratch.after[t] = h;
             }
             let (mut carry, mut d_a) = (group.carry[n], V::zero());
-            for (t, &token) in tokens.iter().enumerate().rev() {
-                let (_, input, output) = self.problem.proj_row(b, token as usize, k);
-                let grad = V::splat(output[n]).fma(scratch.dy[t], carry);
+            for t in (0..count).rev() {
+                let (input, output) = (V::splat(rows[t].1[n]), V::splat(rows[t].2[n]));
+                let grad = output.fma(scratch.dy[t], carry);
                 let d_input = &mut scratch.proj[t * row + rank + n];
                 *d_input = grad.fma(scratch.tile.step_u[t], *d_input);
                 let d_output = &mut scratch.proj[t * row + rank + shape.states + n];
                 *d_output = scratch.dy[t].fma(scratch.after[t], *d_output);
-                scratch.sum_gb[t] = grad.fma(V::splat(input[n]), scratch.sum_gb[t]);
+                scratch.sum_gb[t] = grad.fma(input, scratch.sum_gb[t]);
                 carry = grad.mul(scratch.decay[t]);
                 let d_exponent = carry.mul(scratch.before[t]);
                 scratch.sum_a[t] = d_exponent.fma(a, scratch.sum_a[t]);
