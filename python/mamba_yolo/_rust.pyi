@@ -37,9 +37,7 @@ class Pipeline:
         side: int,
         batch_size: int,
     ) -> Pipeline: ...
-    def start(
-        self, seed: int, epoch: int, first: int, ranges: Sequence[float] | None, threads: int
-    ) -> BatchStream:
+    def start(self, seed: int, epoch: int, first: int, ranges: Sequence[float] | None, threads: int) -> BatchStream:
         """Start filling batches from position `first`; `ranges` are the eight numbers of AugmentConfig in its order."""
 
 @final

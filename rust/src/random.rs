@@ -94,7 +94,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 mod tests {
     use super::{Purpose, Stream, philox};
 
-    /// Known answers of the Random123 distribution (kat_vectors, philox4x32 10).
+    /// Known answers of the Random123 distribution (`kat_vectors`, philox4x32 10).
     #[test]
     fn philox_equals_the_published_vectors() {
         assert_eq!(

@@ -53,9 +53,7 @@ class CheckReport:
         }
 
 
-def check_dataset(
-    path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None
-) -> CheckReport:
+def check_dataset(path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None) -> CheckReport:
     """Read every split, decode every picture, and look for the same picture in two splits.
 
     Args:

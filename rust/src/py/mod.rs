@@ -8,8 +8,9 @@ use pyo3::prelude::*;
 
 /// What Python may call, in one list.
 #[pymodule]
+#[allow(clippy::unnecessary_wraps)] // the macro asks for a result
 mod _rust {
-    use super::*;
+    use pyo3::prelude::*;
 
     /// True for an unoptimised build: importing it warns and benches refuse it.
     #[pymodule_export]
