@@ -89,7 +89,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 mod tests {
     use super::{Purpose, Stream, philox};
 
-    /// Known answers of the Random123 distribution (kat_vectors, philox4x32 10).
+    /// Known answers of the Random123 distribution (`kat_vectors`, philox4x32 10).
     #[test]
     fn philox_equals_the_published_vectors() {
         assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);

@@ -5,11 +5,12 @@ Samples are sorted by file stem in every format. Nothing is decoded, executed, u
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mamba_yolo.data.readers import coco, voc, yolo
-from mamba_yolo.data.readers.files import images_below, split_names
+from mamba_yolo.data.readers.files import images_below, read_text, split_names
 from mamba_yolo.errors import DataError, MissingFileError
 
 if TYPE_CHECKING:
@@ -101,10 +102,10 @@ def _recognise(place: Path, split: str) -> Found:
     if place.is_dir():
         return _recognise_folder(place, split)
     if place.suffix.lower() in YAML_SUFFIXES:
-        return Found("yolo", lambda: yolo.read_yaml(place, split))
+        return Found("yolo", partial(yolo.read_yaml, place, split))
     if place.suffix.lower() == ".json":
         file = _json_of_split(place, split)
-        return Found("coco", lambda: coco.read(file, split))
+        return Found("coco", partial(coco.read, file, split))
     raise DataError(f"{place}: not a data set; give a data.yaml, a COCO .json file or a folder")
 
 
@@ -128,12 +129,12 @@ def _find_yaml(root: Path, split: str) -> Found | None:
     chosen = named[:1] or files
     if len(chosen) > 1:
         raise DataError(f"{root}: several YAML files ({', '.join(f.name for f in chosen)}); give the one you mean")
-    return Found("yolo", lambda: yolo.read_yaml(chosen[0], split)) if chosen else None
+    return Found("yolo", partial(yolo.read_yaml, chosen[0], split)) if chosen else None
 
 
 def _find_voc(root: Path, split: str) -> Found | None:
     kit = voc.find_root(root)
-    return Found("voc", lambda: voc.read_standard(kit, split_names(split))) if kit else None
+    return Found("voc", partial(voc.read_standard, kit, split_names(split))) if kit else None
 
 
 def _find_coco(root: Path, split: str) -> Found | None:
@@ -143,29 +144,29 @@ def _find_coco(root: Path, split: str) -> Found | None:
             patterns += [f"instances_{name}2*.json", f"{name}.json", f"*_{name}.json"]
             files = [f for pattern in patterns for f in sorted(folder.glob(pattern))]
             if files:
-                return Found("coco", lambda: coco.read(files[0], split))
+                return Found("coco", partial(coco.read, files[0], split))
     alone = root / "_annotations.coco.json"
-    return Found("coco", lambda: coco.read(alone, split)) if alone.is_file() else None
+    return Found("coco", partial(coco.read, alone, split)) if alone.is_file() else None
 
 
 def _find_flat_voc(root: Path, split: str) -> Found | None:
     for folder in (*(root / name for name in split_names(split)), root):
         if folder.is_dir() and next(folder.glob("*.xml"), None):
-            return Found("voc", lambda: voc.read_flat(folder, root))
+            return Found("voc", partial(voc.read_flat, folder, root))
     return None
 
 
 def _find_yolo_folder(root: Path, split: str) -> Found | None:
-    names = split_names(split)
-    candidates = [*(root / "images" / n for n in names), *(root / n / "images" for n in names)]
-    candidates += [*(root / n for n in names), root / "images"]
+    wanted = split_names(split)
+    candidates = [*(root / "images" / n for n in wanted), *(root / n / "images" for n in wanted)]
+    candidates += [*(root / n for n in wanted), root / "images"]
     for folder in candidates:
         labelled = folder.is_dir() and any(yolo.label_path(image).exists() for image in images_below(folder))
         if labelled:
             listed = root / voc.CLASS_FILE
-            names_by_id = dict(enumerate(yolo.read_text(listed).split("\n"))) if listed.is_file() else None
-            classes = {i: n.strip() for i, n in names_by_id.items() if n.strip()} if names_by_id else None
-            return Found("yolo", lambda: yolo.read_folder(folder, classes))
+            lines = read_text(listed).splitlines() if listed.is_file() else []
+            names = dict(enumerate(line.strip() for line in lines if line.strip()))
+            return Found("yolo", partial(yolo.read_folder, folder, names or None))
     return None
 
 

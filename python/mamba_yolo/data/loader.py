@@ -1,10 +1,12 @@
 """Batches from Rust threads. The bytes depend on (seed, epoch, position) alone: not on threads, batches or resuming.
 
-Training epochs are shuffled and augmented; validation keeps the order and letterboxes. Test: `tests/data/test_loader.py`.
+Training epochs are shuffled and augmented; validation keeps the order and letterboxes.
+Test: `tests/data/test_loader.py`.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +66,7 @@ class Loader:
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return -(-len(self.dataset) // self.batch_size)
+        return math.ceil(len(self.dataset) / self.batch_size)
 
     def epoch(self, number: int, *, augment: AugmentConfig | None = None) -> Iterator[Batch]:
         """The batches of an epoch; after `load_state_dict`, its epoch goes on where it was.

@@ -34,6 +34,7 @@ impl BoxXyxy {
     }
 
     /// Scaled, then moved.
+    #[must_use]
     pub fn mapped(&self, scale: (f64, f64), shift: (f64, f64)) -> Self {
         Self {
             x1: self.x1 * scale.0 + shift.0,
@@ -44,6 +45,7 @@ impl BoxXyxy {
     }
 
     /// Cut at the borders of (height, width).
+    #[must_use]
     pub fn clipped(&self, height: f64, width: f64) -> Self {
         Self {
             x1: self.x1.clamp(0.0, width),
@@ -56,8 +58,8 @@ impl BoxXyxy {
     /// Centre and size over the size of the picture: cx, cy, w, h in 0..1.
     pub fn cxcywh_norm(&self, height: f64, width: f64) -> [f32; 4] {
         [
-            ((self.x1 + self.x2) / 2.0 / width) as f32,
-            ((self.y1 + self.y2) / 2.0 / height) as f32,
+            (f64::midpoint(self.x1, self.x2) / width) as f32,
+            (f64::midpoint(self.y1, self.y2) / height) as f32,
             (self.width() / width) as f32,
             (self.height() / height) as f32,
         ]

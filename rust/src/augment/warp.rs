@@ -1,6 +1,6 @@
 //! Zoom and shift of a canvas into a square planar picture: exact two-tap bilinear, grey 114 blended at the borders.
 //!
-//! `x_out = gain * (x - centre_x) + shift_x` on the integer pixel grid (as OpenCV's warpAffine), then the flips.
+//! `x_out = gain * (x - centre_x) + shift_x` on the integer pixel grid (as `OpenCV`'s `warpAffine`), then the flips.
 //! Oracle: `tests/data/reference.py`.
 
 use crate::image::{Taps, blend_columns, blend_rows};

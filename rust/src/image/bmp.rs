@@ -162,7 +162,7 @@ fn unpack_runs(data: &[u8], layout: &Layout, pixels: &mut [u8]) {
     let half = |byte: u8, k: usize| {
         if !nibbles {
             byte
-        } else if k % 2 == 0 {
+        } else if k.is_multiple_of(2) {
             byte >> 4
         } else {
             byte & 15

@@ -128,10 +128,10 @@ pub fn size_of_file(path: &Path) -> Result<(usize, usize)> {
     let name = path.display().to_string();
     let start = file::read_start(path)?;
     // Only JPEG keeps all that matters before its pixels; PNG and WebP may put the orientation at the end.
-    if matches!(sniff(&start), Ok(Format::Jpeg)) {
-        if let Ok(size) = size_of_bytes(&start, &name) {
-            return Ok(size);
-        }
+    if matches!(sniff(&start), Ok(Format::Jpeg))
+        && let Ok(size) = size_of_bytes(&start, &name)
+    {
+        return Ok(size);
     }
     size_of_bytes(&file::read(path)?, &name)
 }

@@ -1,4 +1,4 @@
-//! Two-tap bilinear resizing: half-pixel centres, edges repeated, as OpenCV's INTER_LINEAR (no antialiasing).
+//! Two-tap bilinear resizing: half-pixel centres, edges repeated, as `OpenCV`'s `INTER_LINEAR` (no antialiasing).
 //!
 //! `source = (target + 0.5) * scale - 0.5`. Weights have 11 bits and all sums are integers, so every machine gives
 //! the same bytes; at most 1 level from the exact value. Test: `tests/data/test_letterbox.py`.

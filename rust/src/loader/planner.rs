@@ -22,19 +22,19 @@ pub struct Ticket {
 #[derive(Clone, Debug)]
 pub struct Epoch {
     seed: u64,
-    epoch: u32,
+    number: u32,
     order: Vec<usize>,
     ranges: Option<Ranges>,
 }
 
 impl Epoch {
     /// Shuffled by (seed, epoch) when there are augmentations to draw; in order otherwise.
-    pub fn new((seed, epoch): (u64, u32), length: usize, ranges: Option<Ranges>) -> Self {
+    pub fn new((seed, number): (u64, u32), length: usize, ranges: Option<Ranges>) -> Self {
         let order = match ranges {
-            Some(_) => Stream::new(seed, epoch, 0, Purpose::Order).permutation(length),
+            Some(_) => Stream::new(seed, number, 0, Purpose::Order).permutation(length),
             None => (0..length).collect(),
         };
-        Self { seed, epoch, order, ranges }
+        Self { seed, number, order, ranges }
     }
 
     /// Number of positions.
@@ -54,7 +54,7 @@ impl Epoch {
             return Ticket { sample, partners: [sample; 3], plan: None };
         };
         let length = self.order.len();
-        let mut stream = Stream::new(self.seed, self.epoch, position as u32, Purpose::Augment);
+        let mut stream = Stream::new(self.seed, self.number, position as u32, Purpose::Augment);
         let plan = Plan::draw(&mut stream, ranges, length.min(PARTNER_WINDOW));
         let partners = plan.partners.map(|back| self.order[(position + length - back) % length]);
         Ticket { sample, partners, plan: Some(plan) }

@@ -1,5 +1,8 @@
 //! Pictures for Python: decode, sizes, letterbox.
 
+// Values taken over from Python arrive by value.
+#![allow(clippy::needless_pass_by_value)]
+
 use std::path::PathBuf;
 
 use numpy::{IntoPyArray, PyArray3, PyArrayMethods, PyReadonlyArray3};
@@ -12,7 +15,7 @@ use crate::threads;
 
 type Pixels<'py> = Bound<'py, PyArray3<u8>>;
 
-fn to_array<'py>(py: Python<'py>, image: Image) -> PyResult<Pixels<'py>> {
+fn to_array(py: Python<'_>, image: Image) -> PyResult<Pixels<'_>> {
     image.pixels.into_pyarray(py).reshape([image.height, image.width, 3])
 }
 

@@ -1,5 +1,8 @@
 //! The loader for Python: a pipeline over an index, and streams of batches.
 
+// Values taken over from Python arrive by value.
+#![allow(clippy::needless_pass_by_value)]
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-"""Pascal VOC XML, one file per picture: `Annotations`, `JPEGImages`, `ImageSets/Main/<split>.txt`; or XML beside the
-pictures in one folder per split (Roboflow).
+"""Pascal VOC XML, one file per picture.
 
+Layouts: `Annotations`, `JPEGImages`, `ImageSets/Main/<split>.txt`; or XML beside the pictures, one folder per split.
 Corners are taken as they stand (`x1 = xmin … x2 = xmax`), as most tools write and read them. Classes are numbered by
 `classes.txt` where there is one, else by name over all annotations, so that all splits agree. Entities are refused.
 """
@@ -8,11 +8,14 @@ Corners are taken as they stand (`x1 = xmin … x2 = xmax`), as most tools write
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mamba_yolo.data.annotations import Annotation, Problem, Reading, to_sample
 from mamba_yolo.data.readers.files import images_below, read_text, readable, report_duplicate_stems, sample_order
 from mamba_yolo.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 CLASS_FILE = "classes.txt"

@@ -210,6 +210,9 @@ def _report_orphans(images: list[Path], problems: list[Problem]) -> None:
     folders = {path.parent for path in expected}
     ignored = {"classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt"}
     for folder in sorted(folder for folder in folders if folder.is_dir()):
-        for path in sorted(folder.glob("*.txt")):
-            if path not in expected and path.name not in ignored and not path.name.upper().startswith("README"):
-                problems.append(Problem(str(path), "", "labels without a picture", "ignored the file"))
+        orphans = [path for path in sorted(folder.glob("*.txt")) if path not in expected and path.name not in ignored]
+        problems += [
+            Problem(str(path), "", "labels without a picture", "ignored the file")
+            for path in orphans
+            if not path.name.upper().startswith("README")
+        ]
