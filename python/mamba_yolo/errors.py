@@ -38,3 +38,7 @@ class TrainingError(MambaYoloError, RuntimeError):
 
 class MissingPackageError(MambaYoloError, ImportError):
     """An optional package that the request needs; the message is the install command."""
+
+
+class SaveError(MambaYoloError, OSError):
+    """A file that could not be written; what was there before is untouched."""
