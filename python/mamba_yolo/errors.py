@@ -50,5 +50,3 @@ class MissingPackageError(MambaYoloError, ImportError):
 
 class SaveError(MambaYoloError, OSError):
     """A file that could not be written; what was there before is untouched."""
-class ShapeError(MambaYoloError, ValueError):
-    """A tensor whose shape or dtype the network cannot take."""
