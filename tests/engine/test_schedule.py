@@ -52,7 +52,9 @@ def test_no_warm_up():
     assert schedule(warmup_epochs=0.0).at(0, 0).lr == 0.01
 
 
-@pytest.mark.parametrize(("nominal", "batch", "expected"), [(64, 16, 4), (64, 64, 1), (64, 512, 1), (64, 24, 3), (1, 8, 1)])
+@pytest.mark.parametrize(
+    ("nominal", "batch", "expected"), [(64, 16, 4), (64, 64, 1), (64, 512, 1), (64, 24, 3), (1, 8, 1)]
+)
 def test_accumulation(nominal, batch, expected):
     assert accumulation(nominal, batch) == expected
 

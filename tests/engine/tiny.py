@@ -59,7 +59,14 @@ class TinyLoader:
     """Loader whose bytes depend on (seed, epoch, position) alone."""
 
     def __init__(
-        self, dataset, imgsz=IMGSZ, batch_size=4, train=True, seed=0, threads=0, augment=AugmentConfig()  # noqa: B008
+        self,
+        dataset,
+        imgsz=IMGSZ,
+        batch_size=4,
+        train=True,
+        seed=0,
+        threads=0,
+        augment=AugmentConfig(),  # noqa: B008
     ):
         self.dataset, self.batch_size, self.train, self.seed, self.augment = dataset, batch_size, train, seed, augment
 
