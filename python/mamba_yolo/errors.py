@@ -38,3 +38,7 @@ class TrainingError(MambaYoloError, RuntimeError):
 
 class MissingPackageError(MambaYoloError, ImportError):
     """An optional package that the request needs; the message is the install command."""
+
+
+class NotYetError(MambaYoloError, NotImplementedError):
+    """Something whose name is reserved and that this version does not do."""
