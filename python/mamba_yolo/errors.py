@@ -12,6 +12,10 @@ class ConfigError(MambaYoloError, ValueError):
     """An option with an unknown name or a value outside its domain."""
 
 
+class UsageError(ConfigError):
+    """A command line with an unknown command or option; ends with exit code 2."""
+
+
 class DataError(MambaYoloError, ValueError):
     """A data set, label or annotation that cannot be used."""
 
