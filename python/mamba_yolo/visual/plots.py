@@ -109,7 +109,7 @@ def confusion_matrix(
 
 
 def class_curves(
-    x: Array, y: Array, names: Mapping[int, str], target: Path, *, x_label: str, y_label: str
+    x: Array, y: Array, names: Mapping[int, str], target: Path, *, x_label: str, y_label: str, mean_label: str = "mean"
 ) -> Path:
     """Draw one curve per class and their mean: precision over recall, or P, R, F1 over confidence.
 
@@ -120,6 +120,7 @@ def class_curves(
         target: picture to write.
         x_label: horizontal axis.
         y_label: vertical axis.
+        mean_label: what the legend says about the mean curve, such as its area or its peak.
     """
     curves = np.asarray(y, np.float64).reshape(-1, len(x))
     known = [i for i in range(len(curves)) if np.isfinite(curves[i]).all() and (curves[i] >= 0).all()]
@@ -130,8 +131,7 @@ def class_curves(
         label = names.get(i, str(i)) if named else None
         axes.plot(x, curves[i], linewidth=1.2, color=_colour(i), alpha=1 if named else 0.4, label=label)
     if known:
-        mean = curves[known].mean(axis=0)
-        axes.plot(x, mean, linewidth=2.6, color="black", label=f"mean, best {mean.max():.3f} at {x[mean.argmax()]:.3f}")
+        axes.plot(x, curves[known].mean(axis=0), linewidth=2.6, color="black", label=mean_label)
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=x_label, ylabel=y_label)
     _quiet(axes)
