@@ -85,7 +85,7 @@ class MambaYOLO:
         """
         config = from_flat(TrainConfig, {"model": self._source, "device": self.device, **options})
         result = train(config, model=self.module, names=self.names)
-        self._load(result.run_dir / "weights" / "best.safetensors")
+        self._load(result.best)
         return result.best_metrics
 
     def val(self, **options: Any) -> Metrics:

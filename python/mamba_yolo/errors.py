@@ -40,9 +40,21 @@ class TrainingError(MambaYoloError, RuntimeError):
     """Training that cannot go on: NaN loss, a best file that does not reproduce its figures."""
 
 
+class DetectionError(MambaYoloError, ValueError):
+    """Detections that cannot be ranked: NaN, or the wrong shape."""
+
+
+class ShapeError(MambaYoloError, ValueError):
+    """A tensor whose shape, dtype or device does not fit the operation."""
+
+
 class MissingPackageError(MambaYoloError, ImportError):
     """An optional package that the request needs; the message is the install command."""
 
 
 class NotYetError(MambaYoloError, NotImplementedError):
     """Something whose name is reserved and that this version does not do."""
+
+
+class SaveError(MambaYoloError, OSError):
+    """A file that could not be written; what was there before is untouched."""

@@ -3,6 +3,7 @@
 //! Python sees this crate through [`mod@py`] only; everything else builds and tests without it.
 
 pub mod error;
+pub mod nms;
 pub mod threads;
 
 #[cfg(feature = "python")]

@@ -18,7 +18,7 @@ def run(config: TrainConfig) -> Outcome:
     if not config.resume:  # a resumed run knows its data
         check_given("data", config.data)
     result = train(config)
-    best = result.run_dir / "weights" / "best.safetensors"
+    best = result.best
     return Outcome(
         [
             metrics_table(result.best_metrics),

@@ -1,0 +1,49 @@
+"""Which backend runs an operation: the argument, else MAMBA_YOLO_BACKEND, else the tensor's device."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import cache
+from typing import TYPE_CHECKING, Literal, cast
+
+from mamba_yolo.errors import BackendError, ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+Backend = Literal["reference", "rust", "cuda"]
+BACKENDS = ("auto", "reference", "rust", "cuda")
+
+
+def choose_backend(backend: str, device: torch.device) -> Backend:
+    """Resolve "auto" and refuse what cannot run on `device`.
+
+    Raises:
+        ConfigError: an unknown backend name.
+        BackendError: rust for a tensor that is not on the CPU, cuda for one that is not on a GPU.
+    """
+    if backend == "auto":
+        backend = os.environ.get("MAMBA_YOLO_BACKEND", "auto")
+    if backend not in BACKENDS:
+        raise ConfigError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    if backend == "auto":
+        return _for_device(device.type)
+    if backend == "rust" and device.type not in ("cpu", "meta"):
+        raise BackendError(f"backend 'rust' runs on the CPU, the tensor is on {device}; move it or use 'reference'")
+    if backend == "cuda":
+        raise BackendError("backend 'cuda' is not part of this version; use 'reference' on a GPU or 'rust' on the CPU")
+    return cast("Backend", backend)
+
+
+def _for_device(kind: str) -> Backend:
+    if kind in ("cpu", "meta"):
+        return "rust"
+    _warn_once_about(kind)
+    return "reference"
+
+
+@cache
+def _warn_once_about(kind: str) -> None:
+    message = f"no kernels for {kind} tensors in this version: using the slow torch definition"
+    warnings.warn(message, RuntimeWarning, stacklevel=4)

@@ -1,0 +1,75 @@
+"""The network equals the recorded reference, layer by layer."""
+
+import pytest
+import torch
+from helpers import assert_close_to_scale, golden, golden_weights
+
+from mamba_yolo.models import Detector, decode
+from mamba_yolo.models.official import config_from_official, convert_state_dict
+
+# The recorded float32 outputs are themselves up to 2.5e-5 of their scale from this network in float64.
+TOLERANCE = 5e-5
+LAYERS = {
+    "layer0": "backbone.stem",
+    "layer1": "backbone.stages.0",
+    "layer2": "backbone.downsamples.0",
+    "layer8": "backbone.pooling",
+    "layer14": "neck.top_down.1",
+    "layer17": "neck.bottom_up.0",
+    "layer20": "neck.bottom_up.1",
+}
+
+
+def golden_detector(task):
+    official = golden_weights(task)
+    detector = Detector(config_from_official(official)).eval()
+    detector.load_state_dict(convert_state_dict(official))
+    return detector
+
+
+@pytest.fixture(scope="module")
+def detect_run():
+    detector, seen = golden_detector("detect"), {}
+    for name, path in LAYERS.items():
+        detector.get_submodule(path).register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out}))
+    with torch.inference_mode():
+        seen["raw"] = detector(golden("detect")["input"])
+    return seen
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_equals_golden(detect_run, name):
+    assert_close_to_scale(detect_run[name], golden("detect")[name], TOLERANCE)
+
+
+@pytest.mark.parametrize("level", range(3))
+def test_raw_level_equals_golden(detect_run, level):
+    assert_close_to_scale(detect_run["raw"].levels[level], golden("detect")[f"raw.{level}"], TOLERANCE)
+
+
+def test_decoded_equals_golden(detect_run):
+    decoded, expected = decode(detect_run["raw"]), golden("detect")["decoded"]
+    assert_close_to_scale(decoded[:, :4], expected[:, :4], TOLERANCE)
+    assert_close_to_scale(decoded[:, 4:], expected[:, 4:], TOLERANCE)
+
+
+def test_float64_is_as_close_as_float32_allows():
+    expected = golden("detect")
+    with torch.inference_mode():
+        raw = golden_detector("detect").double()(expected["input"].double())
+    for level in range(3):
+        assert raw.levels[level].dtype == torch.float64
+        assert_close_to_scale(raw.levels[level], expected[f"raw.{level}"], TOLERANCE)
+
+
+def test_segmentation_equals_golden():
+    expected = golden("segment")
+    with torch.inference_mode():
+        raw = golden_detector("segment")(expected["input"])
+        decoded = decode(raw)
+    for level in range(3):
+        assert_close_to_scale(raw.levels[level], expected[f"raw.{level}"], TOLERANCE)
+    assert_close_to_scale(raw.mask_coefs, expected["mask_coefs"], TOLERANCE)
+    assert_close_to_scale(raw.protos, expected["protos"], TOLERANCE)
+    for rows in (slice(0, 4), slice(4, 9), slice(9, 41)):
+        assert_close_to_scale(decoded[:, rows], expected["decoded"][:, rows], TOLERANCE)
