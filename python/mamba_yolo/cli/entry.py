@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import itertools
 import os
+import re
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -117,5 +119,5 @@ def _parse(name: str, words: list[str]) -> Any:
 def _unframed(text: str) -> str:
     """The message of a framed error: what stands between the title and the first rule."""
     lines = [line.strip("│| ") for line in text.splitlines()[1:]]
-    message = [line for line in lines[: next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))]]
-    return " ".join(message).removeprefix("Error parsing ").replace("Config: ", ": ", 1)
+    message = itertools.takewhile(lambda line: not line.startswith("──"), lines)
+    return re.sub(r"^Error parsing ([a-zA-Z]\w*: )?", "", " ".join(message))

@@ -94,6 +94,8 @@ def _expand(source: Any) -> list[Any]:
 
 
 def _expand_path(text: str) -> Iterable[Path]:
+    if not text:
+        raise MissingFileError(f"the path is empty; give {KINDS}")
     if "://" in text:
         raise ConfigError(f"{text}: addresses are not read; download the file and give its path")
     path = Path(text).expanduser()
@@ -101,12 +103,12 @@ def _expand_path(text: str) -> Iterable[Path]:
         return _images_in(path)
     if path.is_file():
         return _paths_in_list(path) if path.suffix.lower() == ".txt" else [_still_image(path)]
-    if text and glob.has_magic(text):
+    if glob.has_magic(text):
         found = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.suffix.lower() in IMAGE_SUFFIXES)
         if not found:
             raise MissingFileError(f"{text}: no image matches this pattern")
         return found
-    raise MissingFileError(f"{text or '(empty path)'}: no such file or folder; give {KINDS}")
+    raise MissingFileError(f"{text}: no such file or folder; give {KINDS}")
 
 
 def _images_in(folder: Path) -> list[Path]:
