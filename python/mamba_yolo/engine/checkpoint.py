@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from mamba_yolo import __version__
 from mamba_yolo.config import DetectorConfig, from_flat, to_dict
@@ -26,6 +25,8 @@ from mamba_yolo.models.official import config_from_official, convert_state_dict,
 from mamba_yolo.models.presets import VARIANTS, build_detector
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mamba_yolo.config import Task, Variant
 
 FORMAT, SCHEMA = "mamba-yolo", "1"
@@ -147,7 +148,9 @@ def load(path: str | Path) -> Checkpoint:
     path = Path(path)
     tensors, text = _read(path)
     if text.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: a safetensors file, but not of {FORMAT}; `mamba-yolo convert` reads official .pt")
+        raise CheckpointError(
+            f"{path}: a safetensors file, but not of {FORMAT}; `mamba-yolo convert` reads official .pt"
+        )
     if text.get("schema") != SCHEMA:
         raise CheckpointError(
             f"{path}: schema {text.get('schema')}, this version reads {SCHEMA}; use the package that wrote it"
@@ -158,9 +161,7 @@ def load(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"{path}: damaged metadata ({error!r}); use another copy") from error
 
 
-def load_model(
-    source: str | Path, *, num_classes: int | None = None, variant: Variant | None = None
-) -> LoadedModel:
+def load_model(source: str | Path, *, num_classes: int | None = None, variant: Variant | None = None) -> LoadedModel:
     """Build a detector from a preset name, one of our weights files, or an official .pt.
 
     Args:

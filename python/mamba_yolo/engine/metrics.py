@@ -169,12 +169,14 @@ def evaluate(
         confidence=confidence,
         per_class=[
             ClassFigures(
-                names[c],
-                sum(bool(((t.classes == c) & ~t.is_crowd).any()) for t in truths),
-                int(instances[c]),
-                *(float(values[c]) for values in at_best),
-                float(figures.ap50[c]),
-                float(figures.ap[c]),
+                name=names[c],
+                images=sum(bool(((t.classes == c) & ~t.is_crowd).any()) for t in truths),
+                instances=int(instances[c]),
+                precision=float(at_best[0][c]),
+                recall=float(at_best[1][c]),
+                f1=float(at_best[2][c]),
+                ap50=float(figures.ap50[c]),
+                ap50_95=float(figures.ap[c]),
             )
             for c in range(nc)
         ],

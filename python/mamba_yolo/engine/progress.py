@@ -52,7 +52,9 @@ class Bar:
     def line(self) -> str:
         """The whole phase in one line."""
         seconds = time.perf_counter() - self._start
-        return "  ".join(filter(None, [self.description, f"{self.steps} it in {seconds:.1f} s", self.rate(), self.note]))
+        return "  ".join(
+            filter(None, [self.description, f"{self.steps} it in {seconds:.1f} s", self.rate(), self.note])
+        )
 
 
 class Reporter:

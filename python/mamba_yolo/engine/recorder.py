@@ -21,6 +21,8 @@ from mamba_yolo.engine.safefile import write_text
 from mamba_yolo.errors import MissingFileError, SaveError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mamba_yolo.config import TrainConfig
 
 COLUMNS = (
@@ -43,7 +45,7 @@ COLUMNS = (
 
 
 def new_run_folder(project: str | Path, name: str) -> Path:
-    """Make project/name, or project/name2, name3 … where that exists."""
+    """Make project/name, or project/name2 and so on, where that exists."""
     number = 1
     while True:
         folder = Path(project) / (name if number == 1 else f"{name}{number}")
@@ -58,7 +60,7 @@ def new_run_folder(project: str | Path, name: str) -> Path:
 
 
 def last_checkpoint(project: str | Path, name: str) -> Path:
-    """The newest weights/last.safetensors among project/name, name2, name3 …
+    """The newest weights/last.safetensors among project/name, name2 and so on.
 
     Raises:
         MissingFileError: there is none.
@@ -90,9 +92,9 @@ class Recorder:
         write_text(self.csv_path, _csv_line(COLUMNS) + "".join(_rows_up_to(self.csv_path, epoch, _epoch_of_csv)))
         write_text(self.jsonl_path, "".join(_rows_up_to(self.jsonl_path, epoch, _epoch_of_json)))
 
-    def write(self, row: dict[str, float | None], details: dict[str, Any] | None) -> None:
+    def write(self, row: Mapping[str, float], details: dict[str, Any] | None) -> None:
         """Append the row of an epoch to both files; details go to metrics.jsonl only."""
-        known = ["" if row.get(c) is None else _short(row[c]) for c in COLUMNS]
+        known = [_short(row[c]) if c in row else "" for c in COLUMNS]
         _append(self.csv_path, _csv_line(known))
         _append(self.jsonl_path, json.dumps({**row, "validation": details}, allow_nan=False) + "\n")
 

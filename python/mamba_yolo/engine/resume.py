@@ -38,7 +38,9 @@ def find_checkpoint(config: TrainConfig) -> tuple[Path, Checkpoint]:
         raise CheckpointError(f"{path}: holds weights only, a resume needs last.safetensors; start without --resume")
     saved = resumed_config(config, checkpoint.resume, path)
     if checkpoint.resume.epoch >= saved.epochs:
-        raise CheckpointError(f"{path}: this run finished its {saved.epochs} epochs; start a new one with --model {path}")
+        raise CheckpointError(
+            f"{path}: this run finished its {saved.epochs} epochs; start a new one with --model {path}"
+        )
     return path, checkpoint
 
 
@@ -63,9 +65,7 @@ def resumed_config(asked: TrainConfig, state: ResumeState, path: Path) -> TrainC
     return dataclasses.replace(saved, **free)
 
 
-def capture(
-    stepper: Stepper, config: TrainConfig, loader: dict[str, Any], **progress: Any
-) -> ResumeState:
+def capture(stepper: Stepper, config: TrainConfig, loader: dict[str, Any], **progress: Any) -> ResumeState:
     """Record a run between two epochs; `progress` is epoch, best_fitness, best_epoch and seconds."""
     optimizer = stepper.optimizer.state_dict()["state"]
     return ResumeState(
