@@ -90,7 +90,7 @@ def anchor_grid(levels: Sequence[Tensor], strides: Sequence[int]) -> tuple[Tenso
 
 def distances_from_bins(bins: Tensor) -> Tensor:
     """Expectation of each side's distribution: (..., 64) logits, side by side, to (..., 4) ltrb in cells."""
-    shares = bins.unflatten(-1, (4, NUM_BINS)).softmax(-1)
+    shares = bins.reshape(*bins.shape[:-1], 4, NUM_BINS).softmax(-1)
     return shares @ torch.arange(NUM_BINS, dtype=bins.dtype, device=bins.device)
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from helpers import assert_close_to_scale, golden, golden_weights
 
+from helpers import assert_close_to_scale, golden, golden_weights
 from mamba_yolo.models import Detector, decode
 from mamba_yolo.models.official import config_from_official, convert_state_dict
 
-# The recorded float32 outputs are themselves up to 2.5e-5 of their scale from this network in float64.
-TOLERANCE = 5e-5
+# The recorded float32 outputs are themselves up to 3e-5 of their scale from this network in float64.
+TOLERANCE = 6e-5
 LAYERS = {
     "layer0": "backbone.stem",
     "layer1": "backbone.stages.0",

@@ -171,7 +171,8 @@ class ODSSBlock(nn.Module):
         """(B, C_in, H, W) to (B, C, H, W)."""
         x = self.projection(x)
         x = x + self.drop_path(self.scans(self.scan_norm(self.local(x))))
-        return x + self.drop_path(self.mlp(self.mlp_norm(x)))
+        y: Tensor = x + self.drop_path(self.mlp(self.mlp_norm(x)))
+        return y
 
 
 class C2f(nn.Module):

@@ -5,6 +5,7 @@ Test: tests/models/test_detector.py, tests/models/test_goldens.py.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -121,7 +122,7 @@ def build_backbone(config: DetectorConfig) -> Backbone:
     stages = []
     for c, depth in zip(channels, config.stage_depths, strict=True):
         stages.append(nn.Sequential(*[build_stage_block(config, c) for _ in range(scaled_depth(config, depth))]))
-    downsamples = [build_downsample(config, *pair) for pair in zip(channels[:-1], channels[1:], strict=True)]
+    downsamples = [build_downsample(config, *pair) for pair in itertools.pairwise(channels)]
     return Backbone(SimpleStem(channels[0]), stages, downsamples, SPPF(channels[-1]))
 
 

@@ -5,6 +5,7 @@ arXiv 2406.05835, figure 2. Test: tests/models/test_goldens.py.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,7 +28,7 @@ class PathAggregation(nn.Module):
 
     def __init__(self, channels: Sequence[int], block: Callable[[int, int], nn.Module]) -> None:
         super().__init__()
-        fine_to_coarse = list(zip(channels[:-1], channels[1:], strict=True))
+        fine_to_coarse = list(itertools.pairwise(channels))
         self.top_down = nn.ModuleList(block(coarse + fine, fine) for fine, coarse in reversed(fine_to_coarse))
         self.downsamples = nn.ModuleList(ConvNormAct(fine, fine, 3, 2) for fine, _ in fine_to_coarse)
         self.bottom_up = nn.ModuleList(block(fine + coarse, coarse) for fine, coarse in fine_to_coarse)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,69 +17,21 @@ from mamba_yolo.boxes import NUM_BINS
 from mamba_yolo.config import DetectorConfig
 from mamba_yolo.errors import CheckpointError
 from mamba_yolo.models.detector import STAGE_CHANNELS, Detector, scaled_channels, scaled_depth
-from mamba_yolo.models.pickle_reader import Node, read_torch_archive
+from mamba_yolo.models.official_keys import BINS_KEY, OFFICIAL_BINS_KEY, keys_by_official
+from mamba_yolo.models.pickle_reader import Node
 from mamba_yolo.models.presets import SIZES, VARIANTS
+from mamba_yolo.models.torch_archive import read_torch_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from torch import Tensor
 
     from mamba_yolo.config import Task, Variant
 
 NUM_SHOWN = 5  # keys listed in an error before "and n more"
-MAX_MODULE_DEPTH = 64
-BINS_KEY, OFFICIAL_BINS_KEY = "head.bins", "model.21.dfl.conv.weight"
+MAX_MODULES = 10_000  # the largest network has under a thousand
 TASKS: dict[str, Task] = {"DetectionModel": "detect", "SegmentationModel": "segment"}
-
-# Ours to official, applied one after the other; the first group fits inside blocks, the second places the blocks.
-RULES = [
-    (r"^(backbone\.stages\.\d\.\d+)\.projection\.conv\.", r"\1.proj_conv.0."),
-    (r"^(backbone\.stages\.\d\.\d+)\.projection\.norm\.", r"\1.proj_conv.1."),
-    (r"^(backbone\.stages\.\d\.\d+)\.scans\.0\.", r"\1.op."),
-    (r"^(neck\..*)\.projection\.conv\.", r"\1.in_proj.0."),
-    (r"^(neck\..*)\.projection\.norm\.", r"\1.in_proj.1."),
-    (r"\.scans\.(\d+)\.", r".ss2d.\1."),
-    (r"\.local\.depthwise\.", ".lsblock.fc1."),
-    (r"\.local\.norm\.", ".lsblock.norm."),
-    (r"\.local\.hidden\.", ".lsblock.fc2."),
-    (r"\.local\.out\.", ".lsblock.fc3."),
-    (r"\.mlp\.hidden\.", ".mlp.fc1."),
-    (r"\.mlp\.out\.", ".mlp.fc2."),
-    (r"\.mlp\.depthwise\.", ".mlp.dwconv."),
-    (r"\.scan_norm\.", ".norm.norm."),
-    (r"\.mlp_norm\.", ".norm2.norm."),
-    (r"\.depthwise\.", ".conv2d."),
-    (r"^backbone\.stem\.to_half\.conv\.", "model.0.conv.0."),
-    (r"^backbone\.stem\.to_half\.norm\.", "model.0.conv.1."),
-    (r"^backbone\.stem\.to_quarter\.conv\.", "model.0.conv.3."),
-    (r"^backbone\.stem\.to_quarter\.norm\.", "model.0.conv.4."),
-    (r"^backbone\.downsamples\.(\d)\.merge\.conv\.", r"backbone.downsamples.\1.pw_linear.0."),
-    (r"^backbone\.downsamples\.(\d)\.merge\.norm\.", r"backbone.downsamples.\1.pw_linear.1."),
-    (r"^((?:neck\.downsamples|head|mask_head|backbone\.pooling)\..*)\.norm\.", r"\1.bn."),
-    (r"^backbone\.downsamples\.0\.", "model.2."),
-    (r"^backbone\.downsamples\.1\.", "model.4."),
-    (r"^backbone\.downsamples\.2\.", "model.6."),
-    (r"^backbone\.pooling\.reduce\.", "model.8.cv1."),
-    (r"^backbone\.pooling\.expand\.", "model.8.cv2."),
-    (r"^neck\.top_down\.0\.", "model.11."),
-    (r"^neck\.top_down\.1\.", "model.14."),
-    (r"^neck\.downsamples\.0\.", "model.15."),
-    (r"^neck\.bottom_up\.0\.", "model.17."),
-    (r"^neck\.downsamples\.1\.", "model.18."),
-    (r"^neck\.bottom_up\.1\.", "model.20."),
-    (r"^head\.box_branches\.", "model.21.cv2."),
-    (r"^head\.class_branches\.", "model.21.cv3."),
-    (r"^head\.bins$", OFFICIAL_BINS_KEY),
-    (r"^mask_head\.coef_branches\.", "model.21.cv4."),
-    (r"^mask_head\.prototypes\.before\.", "model.21.proto.cv1."),
-    (r"^mask_head\.prototypes\.upsample\.", "model.21.proto.upsample."),
-    (r"^mask_head\.prototypes\.after\.", "model.21.proto.cv2."),
-    (r"^mask_head\.prototypes\.out\.", "model.21.proto.cv3."),
-]
-COMPILED_RULES = [(re.compile(pattern), replacement) for pattern, replacement in RULES]
-STAGE_KEY = re.compile(r"^backbone\.stages\.(\d)\.(\d+)\.(.*)$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +63,7 @@ def convert_state_dict(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
         CheckpointError: unknown or missing keys (listed), other shapes, or a size that no config gives.
     """
     shapes = _our_shapes(config_from_official(official))
-    ours_by_official = _keys_by_official(shapes)
+    ours_by_official = keys_by_official(shapes)
     _check_same_keys(official, ours_by_official)
     converted = {}
     for official_key, key in ours_by_official.items():
@@ -131,11 +83,11 @@ def export_state_dict(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: a network that the official format cannot hold (ablations), with the keys in question.
     """
-    by_official = _keys_by_official(ours)
+    by_official = keys_by_official(ours)
     exported = {official_key: ours[key] for official_key, key in by_official.items()}
     if OFFICIAL_BINS_KEY in exported:
         exported[OFFICIAL_BINS_KEY] = exported[OFFICIAL_BINS_KEY].reshape(1, NUM_BINS, 1, 1)
-    _check_same_keys(exported, _keys_by_official(_our_shapes(config_from_official(exported))))
+    _check_same_keys(exported, keys_by_official(_our_shapes(config_from_official(exported))))
     return exported
 
 
@@ -177,11 +129,11 @@ def read_checkpoint(path: str | Path) -> OfficialCheckpoint:
     root = read_torch_archive(path)
     if not isinstance(root, dict):
         raise CheckpointError(f"{path}: holds {type(root).__name__} at its root, expected a dict with 'model'")
-    model = root.get("ema") or root.get("model")
+    model = root.get("model") if root.get("ema") is None else root["ema"]
     if not isinstance(model, Node) or model.class_name not in TASKS:
         what = model.class_name if isinstance(model, Node) else type(model).__name__
         raise CheckpointError(f"{path}: its model is {what}, expected {' or '.join(TASKS)} of Mamba-YOLO")
-    state = {key: _widened(tensor) for key, tensor in _module_tensors(model, "", 0)}
+    state = _state_dict(model, max_elements=Path(path).stat().st_size)
     config = config_from_official(state)
     task = TASKS[model.class_name]
     if task != config.task:
@@ -191,18 +143,30 @@ def read_checkpoint(path: str | Path) -> OfficialCheckpoint:
     return OfficialCheckpoint(state, names, variant, task, config.num_classes)
 
 
-def _module_tensors(node: Node, prefix: str, depth: int) -> Iterable[tuple[str, Tensor]]:
-    """Parameters and persistent buffers of a pickled module graph, in the order and by the names of torch."""
-    if depth > MAX_MODULE_DEPTH:
-        raise CheckpointError("modules are nested too deeply for a Mamba-YOLO checkpoint")
-    transient = node.state.get("_non_persistent_buffers_set") or ()
-    for group in ("_parameters", "_buffers"):
-        for name, tensor in _entries(node, group):
+def _state_dict(model: Node, *, max_elements: int) -> dict[str, Tensor]:
+    """Parameters and persistent buffers of a pickled module graph by the names of torch, half widened to float32."""
+    state: dict[str, Tensor] = {}
+    waiting, num_modules, num_elements = [("", model)], 0, 0
+    while waiting:
+        prefix, node = waiting.pop()
+        num_modules += 1
+        if num_modules > MAX_MODULES:  # a graph that shares modules can be exponentially larger than its file
+            raise CheckpointError(f"has more than {MAX_MODULES} modules")
+        transient = _names_of_transient_buffers(node)
+        for name, tensor in (*_entries(node, "_parameters"), *_entries(node, "_buffers")):
             if isinstance(tensor, torch.Tensor) and name not in transient:
-                yield f"{prefix}{name}", tensor
-    for name, child in _entries(node, "_modules"):
-        if isinstance(child, Node):
-            yield from _module_tensors(child, f"{prefix}{name}.", depth + 1)
+                num_elements += tensor.numel()
+                if num_elements > max_elements:
+                    raise CheckpointError("its modules share weights so often that they outgrow the file; refused")
+                state[prefix + name] = _widened(tensor)
+        waiting += [(f"{prefix}{n}.", child) for n, child in _entries(node, "_modules") if isinstance(child, Node)]
+    return state
+
+
+def _names_of_transient_buffers(node: Node) -> set[str]:
+    """Buffers that a module keeps out of its state dict."""
+    names = node.state.get("_non_persistent_buffers_set") or []
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
 
 
 def _entries(node: Node, group: str) -> Iterable[tuple[str, Any]]:
@@ -232,25 +196,6 @@ def _our_shapes(config: DetectorConfig) -> dict[str, torch.Size]:
     """Our keys and their shapes; no memory is touched."""
     with torch.device("meta"):
         return {key: tensor.shape for key, tensor in Detector(config).state_dict().items()}
-
-
-def _keys_by_official(ours: Iterable[str]) -> dict[str, str]:
-    """Official key to our key."""
-    keys = list(ours)
-    matches = [match for key in keys if (match := STAGE_KEY.match(key))]
-    last_block = {stage: max(int(m[2]) for m in matches if m[1] == stage) for stage in {m[1] for m in matches}}
-    return {_official_key(key, last_block): key for key in keys}
-
-
-def _official_key(key: str, last_block: Mapping[str, int]) -> str:
-    """Official name of one of our keys; a stage of one block has no block number there."""
-    for pattern, replacement in COMPILED_RULES:
-        key = pattern.sub(replacement, key)
-    if match := STAGE_KEY.match(key):
-        stage, block, rest = match.groups()
-        number = f"{block}." if last_block[stage] else ""
-        return f"model.{2 * int(stage) + 1}.{number}{rest}"
-    return key
 
 
 def _check_same_keys(got: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

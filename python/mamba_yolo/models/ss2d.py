@@ -63,7 +63,7 @@ class SS2D(nn.Module):
             x_BLD, proj_BLP, self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds, height, width
         )
         y_BLD = self.out_norm(y_BLD) * gate_BLD
-        y_BDHW = y_BLD.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+        y_BDHW = y_BLD.reshape(-1, height, width, y_BLD.shape[2]).permute(0, 3, 1, 2)
         out: Tensor = self.dropout(self.out_proj(y_BDHW))
         return out
 
