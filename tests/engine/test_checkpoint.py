@@ -23,7 +23,7 @@ ARCH = DetectorConfig(width=1 / 16, num_classes=2, stage_depths=(1, 1, 1, 1))
 
 
 def small(**values):
-    defaults = dict(arch=ARCH, names={0: "a", 1: "ü"}, weights={"w": torch.randn(3, 2), "n": torch.tensor(7)})
+    defaults = {"arch": ARCH, "names": {0: "a", 1: "ü"}, "weights": {"w": torch.randn(3, 2), "n": torch.tensor(7)}}
     return Checkpoint(**(defaults | values))
 
 
@@ -31,8 +31,8 @@ def resume_state():
     moments = {"step": torch.tensor(3.0), "exp_avg": torch.randn(3, 2)}
     return ResumeState(
         model={"w": torch.randn(3, 2)}, optimizer={0: moments, 11: moments}, random={"cpu": torch.get_rng_state()},
-        scaler={}, loader={"epoch": 3}, config={"epochs": 5, "augment": {"hsv_h": 0.1}}, epoch=3, step=77, ema_updates=19,
-        best_fitness=0.123456789012345678, best_epoch=2, seconds=1.5,
+        scaler={}, loader={"epoch": 3}, config={"epochs": 5, "augment": {"hsv_h": 0.1}}, epoch=3, step=7,
+        ema_updates=19, best_fitness=0.123456789012345678, best_epoch=2, seconds=1.5,
     )  # fmt: skip
 
 

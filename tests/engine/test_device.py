@@ -25,7 +25,7 @@ def test_gpus(monkeypatch, name, index):
 
 def test_missing_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(BackendError, match="asks for GPU 3.*sees 1 here"):
+    with pytest.raises(BackendError, match=r"asks for GPU 3.*sees 1 here"):
         pick_device("cuda:3")
 
 

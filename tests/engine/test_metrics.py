@@ -176,7 +176,8 @@ def test_dictionary_is_json():
 
 def test_area_is_that_of_the_polygons():
     square = np.array([[0, 0], [10, 0], [10, 10], [0, 10]], np.float32)
-    sample = Sample("x", np.array([[0, 0, 30, 30], [0, 0, 4, 5]], np.float32), np.zeros(2, np.int64), [[square, square[:3]], []],
+    boxes = np.array([[0, 0, 30, 30], [0, 0, 4, 5]], np.float32)
+    sample = Sample("x", boxes, np.zeros(2, np.int64), [[square, square[:3]], []],
                     np.zeros(2, bool))  # fmt: skip
     assert truth_of(sample).areas.tolist() == [150, 20]
     assert isinstance(truth_of(sample), Truth)

@@ -7,8 +7,7 @@ import yaml
 
 from engine import tiny
 from mamba_yolo.config import TrainConfig, from_flat
-from mamba_yolo.engine.recorder import COLUMNS, Recorder, last_checkpoint, new_run_folder, read_rows
-from mamba_yolo.errors import SaveError
+from mamba_yolo.engine.recorder import COLUMNS, Recorder, last_checkpoint, read_rows
 
 
 def test_args_can_be_read_back(tmp_path):
@@ -37,17 +36,6 @@ def test_rows_past_the_checkpoint_go(tmp_path, epoch, left):
     Recorder(tmp_path, TrainConfig(), epoch)
     assert [row["epoch"] for row in read_rows(tmp_path / "results.csv")] == left
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == len(left)
-
-
-def test_folders_count_up(tmp_path):
-    names = [new_run_folder(tmp_path, "train").name for _ in range(3)]
-    assert names == ["train", "train2", "train3"]
-
-
-def test_project_that_is_a_file(tmp_path):
-    (tmp_path / "runs").write_text("")
-    with pytest.raises(SaveError, match="cannot make the run folder"):
-        new_run_folder(tmp_path / "runs", "train")
 
 
 def test_other_names_are_not_runs_of_this_one(tmp_path):

@@ -86,11 +86,12 @@ from mamba_yolo.engine.train import train
 
 tiny.install(setattr)
 
-class Slow(Callback):
+class Tell(Callback):
     def on_epoch_end(self, epoch, row, metrics):
         print(epoch, flush=True)
 
-train(tiny.tiny_config(Path(sys.argv[1])), model=tiny.tiny_detector(), callbacks=[Slow()], progress=Reporter(quiet=True))
+config = tiny.tiny_config(Path(sys.argv[1]))
+train(config, model=tiny.tiny_detector(), callbacks=[Tell()], progress=Reporter(quiet=True))
 """
 
 

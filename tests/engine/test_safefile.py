@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mamba_yolo.engine.safefile import write_atomic, write_text
 from mamba_yolo.errors import SaveError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def full_disk(*_args, **_kwargs):

@@ -10,10 +10,10 @@ from mamba_yolo.engine.schedule import Schedule, accumulation, ema_tau, optimize
 
 
 def schedule(**values):
-    defaults = dict(
-        epochs=100, batches_per_epoch=50, lr0=0.01, lrf=0.01, momentum=0.937, accumulate=4,
-        warmup_epochs=3.0, warmup_bias_lr=0.1, warmup_momentum=0.8,
-    )  # fmt: skip
+    defaults = {
+        "epochs": 100, "batches_per_epoch": 50, "lr0": 0.01, "lrf": 0.01, "momentum": 0.937, "accumulate": 4,
+        "warmup_epochs": 3.0, "warmup_bias_lr": 0.1, "warmup_momentum": 0.8,
+    }  # fmt: skip
     return Schedule(**(defaults | values))
 
 

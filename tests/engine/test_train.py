@@ -200,7 +200,8 @@ def test_callbacks_see_the_run(tmp_path):
     run(tmp_path, epochs=2, callbacks=[listener])
     epoch = [("validation", 4), ("epoch", 1)]
     assert listener.events == [
-        ("start", True), ("batch", 0), ("batch", 1), *epoch, ("validation", 4), ("epoch", 2), ("validation", 4), ("end", 5)
+        ("start", True), ("batch", 0), ("batch", 1), *epoch,
+        ("validation", 4), ("epoch", 2), ("validation", 4), ("end", 5),
     ]  # fmt: skip
 
 

@@ -184,9 +184,7 @@ def _masks(coefs: Tensor, protos: Tensor, boxes: Tensor, boxing: _Letterbox, sha
             continue
         logits = torch.einsum("c,chw->hw", coef, protos)[None, None]
         high, wide = y2 - y1, x2 - x1
-        places = torch.stack(
-            [grid_x[x1:x2].expand(high, wide), grid_y[y1:y2, None].expand(high, wide)], dim=-1
-        )[None]
+        places = torch.stack([grid_x[x1:x2].expand(high, wide), grid_y[y1:y2, None].expand(high, wide)], dim=-1)[None]
         inside = torch.nn.functional.grid_sample(logits, places, align_corners=False, padding_mode="border").sigmoid()
         mask[y1:y2, x1:x2] = (inside[0, 0] > MASK_THRESHOLD).to(torch.uint8)
     return masks

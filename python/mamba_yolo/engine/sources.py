@@ -115,7 +115,9 @@ def _images_in(folder: Path) -> list[Path]:
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise ConfigError(f"{folder}: no images in this folder (looked for {kinds}); for subfolders use '{folder}/**/*'")
+        raise ConfigError(
+            f"{folder}: no images in this folder (looked for {kinds}); for subfolders use '{folder}/**/*'"
+        )
     return found
 
 
