@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from mamba_yolo.engine.coco import CocoFigures
     from mamba_yolo.types import Sample
 
 MAP50_WEIGHT, MAP50_95_WEIGHT = 0.1, 0.9  # of the fitness that picks the best epoch
@@ -167,25 +168,36 @@ def evaluate(
         recall=means[1],
         f1=means[2],
         confidence=confidence,
-        per_class=[
-            ClassFigures(
-                name=names[c],
-                images=sum(bool(((t.classes == c) & ~t.is_crowd).any()) for t in truths),
-                instances=int(instances[c]),
-                precision=float(at_best[0][c]),
-                recall=float(at_best[1][c]),
-                f1=float(at_best[2][c]),
-                ap50=float(figures.ap50[c]),
-                ap50_95=float(figures.ap[c]),
-            )
-            for c in range(nc)
-        ],
+        per_class=_class_rows(truths, names, at_best, figures),
         confusion=confusion_matrix(truths, detections, matches, nc, confidence=confidence),
         images=len(truths),
         instances=int(instances.sum()),
         curves=curves,
         precision50=figures.precision50,
     )
+
+
+def _class_rows(
+    truths: Sequence[Truth],
+    names: Mapping[int, str],
+    at_best: Sequence[npt.NDArray[np.float64]],
+    figures: CocoFigures,
+) -> list[ClassFigures]:
+    """Table by class; `at_best` is precision, recall and F1 per class at the best confidence."""
+    instances = count_instances(truths, len(names))
+    return [
+        ClassFigures(
+            name=names[c],
+            images=sum(bool(((t.classes == c) & ~t.is_crowd).any()) for t in truths),
+            instances=int(instances[c]),
+            precision=float(at_best[0][c]),
+            recall=float(at_best[1][c]),
+            f1=float(at_best[2][c]),
+            ap50=float(figures.ap50[c]),
+            ap50_95=float(figures.ap[c]),
+        )
+        for c in range(len(names))
+    ]
 
 
 def _coco_truth(truths: Sequence[Truth], nc: int) -> dict[str, Any]:

@@ -92,8 +92,9 @@ def start(
     _check_boxes(train_set, config)
     torch.manual_seed(config.seed)
     detector = _starting_model(config, model, names, train_set.names, reporter)
+    detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     folder = new_run_folder(config.project, config.name)
-    return _assemble(config, folder, detector, (train_set, val_set), device, reporter, callbacks)
+    return _assemble(config, folder, detector, (train_set, val_set), reporter=reporter, callbacks=callbacks, epoch=0)
 
 
 def resume(config: TrainConfig, reporter: Reporter, callbacks: Sequence[Callback]) -> Training:
@@ -107,8 +108,9 @@ def resume(config: TrainConfig, reporter: Reporter, callbacks: Sequence[Callback
     if train_set.names != checkpoint.names:
         raise CheckpointError(f"{path}: the classes of {config.data} are not those of this run; start a new one")
     detector, _ = fit_classes(checkpoint.arch, checkpoint.weights, checkpoint.arch.num_classes, str(path))
-    folder = path.resolve().parent.parent
-    training = _assemble(config, folder, detector, (train_set, val_set), device, reporter, callbacks, state.epoch)
+    detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    folder, sets = path.resolve().parent.parent, (train_set, val_set)
+    training = _assemble(config, folder, detector, sets, reporter=reporter, callbacks=callbacks, epoch=state.epoch)
     restore(training.stepper, checkpoint, state)
     training.loader.load_state_dict(state.loader)
     training.best_fitness, training.best_epoch = state.best_fitness, state.best_epoch
@@ -134,11 +136,12 @@ def _assemble(
     folder: Path,
     detector: Detector,
     sets: tuple[Dataset, Dataset],
-    device: torch.device,
+    *,
     reporter: Reporter,
     callbacks: Sequence[Callback],
-    epoch: int = 0,
+    epoch: int,
 ) -> Training:
+    """Loader, plan, stepper and recorder around a detector that is on its device."""
     train_set, val_set = sets
     loader = Loader(
         train_set,
@@ -149,7 +152,7 @@ def _assemble(
         threads=config.workers,
         augment=config.augment,
     )
-    detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    device = next(detector.parameters()).device
     plan = make_plan(config, len(loader), len(train_set.names))
     stepper = Stepper(
         model=detector,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mamba_yolo.engine.step import Criterion
     from mamba_yolo.losses.detection import DetectionLossParts
     from mamba_yolo.models.detector import Detector
-    from mamba_yolo.types import Batch
+    from mamba_yolo.types import Batch, RawDetections
 
     Watcher = Callable[[Batch, list[npt.NDArray[np.float32]]], None]
 
@@ -74,11 +74,7 @@ def validate(
         ConfigError: the detector has another number of classes than the data.
         TrainingError: the network gives NaN or infinity.
     """
-    if detector.config.num_classes != len(dataset.names):
-        raise ConfigError(
-            f"the model has {detector.config.num_classes} classes, the data {len(dataset.names)}; "
-            "use the data it was trained on, or train it on these"
-        )
+    _check_classes(detector, dataset)
     device = torch.device(device)
     detector.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     loader = Loader(dataset, imgsz=imgsz, batch_size=batch, train=False, threads=threads)
@@ -91,25 +87,27 @@ def validate(
             clock.lap("network")
             if criterion is not None:
                 losses.add(batch_losses(raw, current, criterion, device), len(current.images))
-            decoded = decode(raw)
-            _check_finite(decoded, current, dataset)
-            found = nms_head(
-                decoded,
-                conf_thr=conf,
-                iou_thr=iou,
-                multi_label=True,
-                max_det=max_det,
-                num_classes=len(dataset.names),
-            )
+            found = _detect(raw, current, dataset, conf=conf, iou=iou, max_det=max_det)
             if watch is not None and not rows:
-                watch(current, [f.cpu().numpy() for f in found])
+                watch(current, [f.numpy() for f in found])
             for sample, letterbox, boxes in zip(current.sample_index.tolist(), current.letterbox, found, strict=True):
-                rows[sample] = _to_image(boxes.cpu(), letterbox, dataset.image_size(sample)).numpy()
+                rows[sample] = _to_image(boxes, letterbox, dataset.image_size(sample)).numpy()
             clock.lap("nms")
             bar.advance(images=len(current.images))
     order = sorted(rows)
     metrics = evaluate([truth_of(dataset[i]) for i in order], [rows[i] for i in order], dataset.names)
     return dataclasses.replace(metrics, speed_ms=clock.per_image(len(rows)), losses=losses.mean())
+
+
+def _detect(
+    raw: RawDetections, batch: Batch, dataset: Dataset, *, conf: float, iou: float, max_det: int
+) -> list[Tensor]:
+    """Rows per image in network pixels, on the CPU."""
+    decoded = decode(raw)
+    _check_finite(decoded, batch, dataset)
+    classes = len(dataset.names)
+    rows = nms_head(decoded, conf_thr=conf, iou_thr=iou, multi_label=True, max_det=max_det, num_classes=classes)
+    return [r.cpu() for r in rows]
 
 
 def _to_image(rows: Tensor, letterbox: Tensor, size: tuple[int, int]) -> Tensor:
@@ -118,6 +116,14 @@ def _to_image(rows: Tensor, letterbox: Tensor, size: tuple[int, int]) -> Tensor:
     shift = torch.stack([left, top, left, top])
     boxes = clip_boxes((rows[:, :4] - shift) / gain, *size)
     return torch.cat([boxes, rows[:, 4:6]], dim=1)
+
+
+def _check_classes(detector: Detector, dataset: Dataset) -> None:
+    if detector.config.num_classes != len(dataset.names):
+        raise ConfigError(
+            f"the model has {detector.config.num_classes} classes, the data {len(dataset.names)}; "
+            "use the data it was trained on, or train it on these"
+        )
 
 
 def _check_finite(decoded: Tensor, batch: Batch, dataset: Dataset) -> None:
