@@ -62,10 +62,7 @@ impl Level {
 /// [`Error::Argument`] when `MAMBA_YOLO_CPU` names a level that is unknown or not available here.
 pub fn level() -> Result<Level> {
     static LEVEL: OnceLock<std::result::Result<Level, String>> = OnceLock::new();
-    LEVEL
-        .get_or_init(|| choose(env::var(VARIABLE).ok().as_deref()))
-        .clone()
-        .map_err(Error::Argument)
+    LEVEL.get_or_init(|| choose(env::var(VARIABLE).ok().as_deref())).clone().map_err(Error::Argument)
 }
 
 /// The forced level, or the best available.
@@ -75,10 +72,7 @@ fn choose(forced: Option<&str>) -> std::result::Result<Level, String> {
         None | Some("" | "auto") => Ok(available().next_back().unwrap_or(Level::Scalar)),
         Some(name) => available().find(|l| l.name() == name).ok_or_else(|| {
             let names: Vec<_> = available().map(Level::name).collect();
-            format!(
-                "{VARIABLE}={name} is not available on this machine; use auto or one of {}",
-                names.join(", ")
-            )
+            format!("{VARIABLE}={name} is not available on this machine; use auto or one of {}", names.join(", "))
         }),
     }
 }
@@ -91,10 +85,6 @@ mod tests {
     fn a_level_is_forced_by_name_and_unknown_names_are_refused() {
         assert_eq!(choose(Some("scalar")), Ok(Level::Scalar));
         assert_eq!(choose(Some("auto")), choose(None));
-        assert!(
-            choose(Some("sse9"))
-                .unwrap_err()
-                .contains("MAMBA_YOLO_CPU=sse9")
-        );
+        assert!(choose(Some("sse9")).unwrap_err().contains("MAMBA_YOLO_CPU=sse9"));
     }
 }

@@ -2,9 +2,13 @@
 //!
 //! Python sees this crate through [`mod@py`] only; everything else builds and tests without it.
 
+pub mod augment;
 pub mod cpu;
 pub mod error;
+pub mod image;
+pub mod loader;
 pub mod nms;
+pub mod random;
 pub mod scan;
 pub mod simd;
 pub mod threads;

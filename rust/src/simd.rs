@@ -118,10 +118,7 @@ pub trait Vector: Copy + Send + Sync + 'static {
         let sigmoid = self.select_greater(zero, small, z.mul(small));
         let threshold = Self::splat(twenty());
         let value = zero.max(self).add(log1p);
-        (
-            self.select_greater(threshold, self, value),
-            self.select_greater(threshold, one, sigmoid),
-        )
+        (self.select_greater(threshold, self, value), self.select_greater(threshold, one, sigmoid))
     }
 }
 
@@ -203,11 +200,7 @@ impl<T: Float, const W: usize, const FMA: bool> Vector for Lanes<T, W, FMA> {
     #[inline(always)]
     fn fma(mut self, b: Self, c: Self) -> Self {
         for i in 0..W {
-            self.0[i] = if FMA {
-                self.0[i].fused(b.0[i], c.0[i])
-            } else {
-                self.0[i] * b.0[i] + c.0[i]
-            };
+            self.0[i] = if FMA { self.0[i].fused(b.0[i], c.0[i]) } else { self.0[i] * b.0[i] + c.0[i] };
         }
         self
     }
@@ -323,22 +316,9 @@ const LOG1P_F64: &[f64] = &[
     -0.144_263_549_549_662_08,
     0.810_930_216_216_328_8,
 ];
-#[expect(
-    clippy::approx_constant,
-    reason = "a fitted coefficient near ln 2, not ln 2"
-)]
-const EXP2_F32: &[f32] = &[
-    0.001_326_473,
-    0.009_671_513,
-    0.055_507_336,
-    0.240_222_42,
-    0.693_147,
-    1.0,
-];
-#[expect(
-    clippy::approx_constant,
-    reason = "a fitted coefficient near ln 2, not ln 2"
-)]
+#[expect(clippy::approx_constant, reason = "a fitted coefficient near ln 2, not ln 2")]
+const EXP2_F32: &[f32] = &[0.001_326_473, 0.009_671_513, 0.055_507_336, 0.240_222_42, 0.693_147, 1.0];
+#[expect(clippy::approx_constant, reason = "a fitted coefficient near ln 2, not ln 2")]
 const EXP2_F64: &[f64] = &[
     2.573_356_830_875_689_2e-11,
     4.456_675_341_049_206e-10,
@@ -367,10 +347,7 @@ pub trait Kernel {
 
 /// Runs `kernel` with the instructions of `level`.
 #[inline]
-#[cfg_attr(
-    target_arch = "x86_64",
-    expect(unsafe_code, reason = "entry to code compiled for one instruction set")
-)]
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "entry to code compiled for one instruction set"))]
 pub fn dispatch<K: Kernel>(level: Level, kernel: K) -> K::Output {
     match level {
         // SAFETY: a level is only ever handed out by `cpu::level` or after `Level::is_available`, which asked the CPU.
@@ -422,32 +399,13 @@ mod tests {
         for level in Level::ALL.into_iter().filter(|l| l.is_available()) {
             for i in -790..790 {
                 let x = f64::from(i) / 8.0; // exact in f32 too
-                let softplus = if x > 20.0 {
-                    x
-                } else {
-                    x.max(0.0) + (-x.abs()).exp().ln_1p()
-                };
-                let sigmoid = if x > 20.0 {
-                    1.0
-                } else {
-                    1.0 / (1.0 + (-x).exp())
-                };
-                for (got, want) in
-                    dispatch(level, Functions(x))
-                        .iter()
-                        .zip([x.exp2(), softplus, sigmoid])
-                {
-                    assert!(
-                        (got / want - 1.0).abs() < 3e-14,
-                        "{level:?} f64 at {x}: {got} {want}"
-                    );
+                let softplus = if x > 20.0 { x } else { x.max(0.0) + (-x.abs()).exp().ln_1p() };
+                let sigmoid = if x > 20.0 { 1.0 } else { 1.0 / (1.0 + (-x).exp()) };
+                for (got, want) in dispatch(level, Functions(x)).iter().zip([x.exp2(), softplus, sigmoid]) {
+                    assert!((got / want - 1.0).abs() < 3e-14, "{level:?} f64 at {x}: {got} {want}");
                 }
                 if x > -69.0 {
-                    for (got, want) in dispatch(level, Functions(x as f32)).iter().zip([
-                        x.exp2(),
-                        softplus,
-                        sigmoid,
-                    ]) {
+                    for (got, want) in dispatch(level, Functions(x as f32)).iter().zip([x.exp2(), softplus, sigmoid]) {
                         assert!(
                             (f64::from(*got) / want - 1.0).abs() < 4e-7 + x.abs() * 5e-8,
                             "{level:?} f32 at {x}: {got} {want}"

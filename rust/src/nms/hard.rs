@@ -20,14 +20,7 @@ pub fn hard(
     max_det: usize,
 ) -> Result<Vec<usize>> {
     refuse_nan(boxes, scores)?;
-    Ok(greedy(
-        boxes,
-        &by_falling_score(scores),
-        classes,
-        iou_thr,
-        max_det,
-        iou,
-    ))
+    Ok(greedy(boxes, &by_falling_score(scores), classes, iou_thr, max_det, iou))
 }
 
 /// As [`hard`], with the distance IoU (arXiv 1911.08287 §3.3) in place of the IoU.
@@ -42,14 +35,7 @@ pub fn diou(
     max_det: usize,
 ) -> Result<Vec<usize>> {
     refuse_nan(boxes, scores)?;
-    Ok(greedy(
-        boxes,
-        &by_falling_score(scores),
-        classes,
-        iou_thr,
-        max_det,
-        distance_iou,
-    ))
+    Ok(greedy(boxes, &by_falling_score(scores), classes, iou_thr, max_det, distance_iou))
 }
 
 /// Walk candidates in order; each is compared with the kept boxes of its own class only.
@@ -67,9 +53,7 @@ pub(super) fn greedy(
         if kept.len() == max_det {
             break;
         }
-        let rivals = kept_of_class
-            .entry(classes.map_or(0, |c| c[i]))
-            .or_default();
+        let rivals = kept_of_class.entry(classes.map_or(0, |c| c[i])).or_default();
         let overlaps = |rival: &[f32; 4]| f64::from(overlap(rival, &boxes[i])) > iou_thr; // false for NaN
         if !rivals.iter().any(overlaps) {
             rivals.push(boxes[i]);

@@ -59,41 +59,19 @@ pub fn head(pred: &[f32], channels: usize, anchors: usize, options: &HeadOptions
         candidates.sort_by(|a, b| falling(a.score, b.score)); // stable: ties stay by index
         candidates.truncate(MAX_CANDIDATES);
     }
-    let boxes: Vec<[f32; 4]> = candidates
-        .iter()
-        .map(|c| corners(pred, anchors, c.anchor))
-        .collect();
+    let boxes: Vec<[f32; 4]> = candidates.iter().map(|c| corners(pred, anchors, c.anchor)).collect();
     let scores: Vec<f32> = candidates.iter().map(|c| c.score).collect();
     refuse_nan(&boxes, &scores)?;
     let classes: Vec<i64> = candidates.iter().map(|c| c.class as i64).collect();
-    let rivals = if options.agnostic {
-        None
-    } else {
-        Some(classes.as_slice())
-    };
-    let kept = greedy(
-        &boxes,
-        &by_falling_score(&scores),
-        rivals,
-        options.iou_thr,
-        options.max_det,
-        iou,
-    );
+    let rivals = if options.agnostic { None } else { Some(classes.as_slice()) };
+    let kept = greedy(&boxes, &by_falling_score(&scores), rivals, options.iou_thr, options.max_det, iou);
 
     let extra = 4 + options.num_classes..channels;
-    let mut rows = Rows {
-        values: Vec::new(),
-        width: 6 + extra.len(),
-    };
+    let mut rows = Rows { values: Vec::new(), width: 6 + extra.len() };
     for i in kept {
         rows.values.extend_from_slice(&boxes[i]);
-        rows.values
-            .extend_from_slice(&[scores[i], candidates[i].class as f32]);
-        rows.values.extend(
-            extra
-                .clone()
-                .map(|row| pred[row * anchors + candidates[i].anchor]),
-        );
+        rows.values.extend_from_slice(&[scores[i], candidates[i].class as f32]);
+        rows.values.extend(extra.clone().map(|row| pred[row * anchors + candidates[i].anchor]));
     }
     Ok(rows)
 }
@@ -101,22 +79,13 @@ pub fn head(pred: &[f32], channels: usize, anchors: usize, options: &HeadOptions
 /// Anchor-major list of what passes the threshold; NaN scores are an error, not an absence.
 fn candidates(pred: &[f32], anchors: usize, options: &HeadOptions) -> Result<Vec<Candidate>> {
     let wanted: Vec<usize> = match &options.classes {
-        Some(classes) => classes
-            .iter()
-            .copied()
-            .filter(|&c| c < options.num_classes)
-            .collect(),
+        Some(classes) => classes.iter().copied().filter(|&c| c < options.num_classes).collect(),
         None => (0..options.num_classes).collect(),
     };
     let mut found = Vec::new();
-    for (anchor, best) in best_scores(pred, anchors, options.num_classes)
-        .into_iter()
-        .enumerate()
-    {
+    for (anchor, best) in best_scores(pred, anchors, options.num_classes).into_iter().enumerate() {
         if best.is_nan() {
-            let message = format!(
-                "a class score of anchor {anchor} is NaN; the model or its input is broken"
-            );
+            let message = format!("a class score of anchor {anchor} is NaN; the model or its input is broken");
             return Err(Error::Argument(message));
         }
         if best <= options.conf_thr {
@@ -126,22 +95,14 @@ fn candidates(pred: &[f32], anchors: usize, options: &HeadOptions) -> Result<Vec
         let passes = |class: &usize| score(*class) > options.conf_thr;
         if options.multi_label {
             let all = wanted.iter().copied().filter(passes);
-            found.extend(all.map(|class| Candidate {
+            found.extend(all.map(|class| Candidate { anchor, class, score: score(class) }));
+        } else {
+            let first_best = (0..options.num_classes).find(|&class| score(class) == best);
+            found.extend(first_best.filter(|class| wanted.contains(class)).map(|class| Candidate {
                 anchor,
                 class,
                 score: score(class),
             }));
-        } else {
-            let first_best = (0..options.num_classes).find(|&class| score(class) == best);
-            found.extend(
-                first_best
-                    .filter(|class| wanted.contains(class))
-                    .map(|class| Candidate {
-                        anchor,
-                        class,
-                        score: score(class),
-                    }),
-            );
         }
     }
     Ok(found)
@@ -153,11 +114,7 @@ fn best_scores(pred: &[f32], anchors: usize, num_classes: usize) -> Vec<f32> {
     if anchors > 0 {
         for row in pred.chunks_exact(anchors).skip(4).take(num_classes) {
             for (best, &score) in best.iter_mut().zip(row) {
-                *best = if score > *best || score.is_nan() {
-                    score
-                } else {
-                    *best
-                };
+                *best = if score > *best || score.is_nan() { score } else { *best };
             }
         }
     }

@@ -31,15 +31,10 @@ fn falling(a: f32, b: f32) -> Ordering {
 /// Refuse NaN, which has no place in an order of scores and overlaps nothing.
 fn refuse_nan(boxes: &[[f32; 4]], scores: &[f32]) -> Result<()> {
     if let Some(i) = scores.iter().position(|s| s.is_nan()) {
-        return Err(Error::Argument(format!(
-            "score {i} is NaN; the model or its input is broken"
-        )));
+        return Err(Error::Argument(format!("score {i} is NaN; the model or its input is broken")));
     }
     if let Some(i) = boxes.iter().position(|b| b.iter().any(|v| v.is_nan())) {
-        return Err(Error::Argument(format!(
-            "box {i} has a NaN coordinate: {:?}",
-            boxes[i]
-        )));
+        return Err(Error::Argument(format!("box {i} has a NaN coordinate: {:?}", boxes[i])));
     }
     Ok(())
 }

@@ -20,9 +20,5 @@ pub(super) fn distance_iou(a: &[f32; 4], b: &[f32; 4]) -> f32 {
     let hull_w = a[2].max(b[2]) - a[0].min(b[0]);
     let hull_h = a[3].max(b[3]) - a[1].min(b[1]);
     let diagonal = hull_w * hull_w + hull_h * hull_h;
-    if diagonal > 0.0 {
-        iou(a, b) - (dx * dx + dy * dy) / diagonal
-    } else {
-        iou(a, b)
-    }
+    if diagonal > 0.0 { iou(a, b) - (dx * dx + dy * dy) / diagonal } else { iou(a, b) }
 }

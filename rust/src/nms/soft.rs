@@ -31,16 +31,10 @@ pub fn soft(
     decay: Decay,
 ) -> Result<Vec<usize>> {
     refuse_nan(boxes, scores)?;
-    let mut left: Vec<(usize, f32)> = scores
-        .iter()
-        .copied()
-        .enumerate()
-        .filter(|s| s.1 >= SCORE_FLOOR)
-        .collect();
+    let mut left: Vec<(usize, f32)> = scores.iter().copied().enumerate().filter(|s| s.1 >= SCORE_FLOOR).collect();
     let mut kept = Vec::new();
     while kept.len() < max_det {
-        let Some(best) = (0..left.len()).reduce(|a, b| if left[b].1 > left[a].1 { b } else { a })
-        else {
+        let Some(best) = (0..left.len()).reduce(|a, b| if left[b].1 > left[a].1 { b } else { a }) else {
             break;
         };
         let (winner, _) = left.remove(best); // keeps the others in index order, so ties stay by index
@@ -70,11 +64,7 @@ mod tests {
 
     #[test]
     fn a_duplicate_falls_behind_a_distant_box() {
-        let boxes = [
-            [0.0, 0.0, 10.0, 10.0],
-            [0.0, 0.0, 10.0, 10.0],
-            [50.0, 50.0, 60.0, 60.0],
-        ];
+        let boxes = [[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]];
         let kept = soft(&boxes, &[0.9, 0.8, 0.3], None, 0.5, 10, Decay::Gaussian).unwrap();
         assert_eq!(kept, [0, 2, 1]); // 0.8 * exp(-2) = 0.108 < 0.3
         let kept = soft(&boxes, &[0.9, 0.8, 0.3], None, 0.5, 10, Decay::Linear).unwrap();

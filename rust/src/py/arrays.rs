@@ -7,12 +7,8 @@ use pyo3::PyResult;
 use crate::error::Error;
 
 /// The elements of a C-contiguous array.
-pub(super) fn slice<'a, T: Element, D: Dimension>(
-    array: &'a PyReadonlyArray<'_, T, D>,
-) -> PyResult<&'a [T]> {
-    let contiguous = array
-        .as_slice()
-        .map_err(|_| Error::Argument("array must be C-contiguous".to_owned()))?;
+pub(super) fn slice<'a, T: Element, D: Dimension>(array: &'a PyReadonlyArray<'_, T, D>) -> PyResult<&'a [T]> {
+    let contiguous = array.as_slice().map_err(|_| Error::Argument("array must be C-contiguous".to_owned()))?;
     Ok(contiguous)
 }
 
@@ -22,19 +18,13 @@ pub(super) fn corners<'a>(array: &'a PyReadonlyArray2<'_, f32>) -> PyResult<&'a 
     if rest.is_empty() && array.as_array().ncols() == 4 {
         return Ok(rows);
     }
-    Err(Error::Argument(format!(
-        "boxes must have shape (N, 4), got {:?}",
-        array.as_array().dim()
-    ))
-    .into())
+    Err(Error::Argument(format!("boxes must have shape (N, 4), got {:?}", array.as_array().dim())).into())
 }
 
 /// The elements of a C-contiguous array that the callee fills.
 pub(super) fn slice_mut<'a, T: Element, D: Dimension>(
     array: &'a mut PyReadwriteArray<'_, T, D>,
 ) -> PyResult<&'a mut [T]> {
-    let contiguous = array
-        .as_slice_mut()
-        .map_err(|_| Error::Argument("array must be C-contiguous".to_owned()))?;
+    let contiguous = array.as_slice_mut().map_err(|_| Error::Argument("array must be C-contiguous".to_owned()))?;
     Ok(contiguous)
 }

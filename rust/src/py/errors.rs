@@ -9,8 +9,8 @@ impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
-            Error::Io { .. } => PyOSError::new_err(message),
-            Error::Argument(_) | Error::Image { .. } => PyValueError::new_err(message),
+            Error::Io { .. } | Error::Image { .. } => PyOSError::new_err(message),
+            Error::Argument(_) => PyValueError::new_err(message),
         }
     }
 }

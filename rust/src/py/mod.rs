@@ -1,11 +1,10 @@
 //! The only rooms that name pyo3: checks, conversions and the export list. No arithmetic here.
-#![allow(
-    clippy::needless_pass_by_value,
-    reason = "pyo3 hands over arguments by value"
-)]
+#![allow(clippy::needless_pass_by_value, reason = "pyo3 hands over arguments by value")]
 
 mod arrays;
 mod errors;
+mod image;
+mod loader;
 mod nms;
 mod scan;
 
@@ -13,11 +12,13 @@ mod scan;
 #[pyo3::pymodule]
 mod _rust {
     #[pymodule_export]
+    use super::image::{decode_bytes, decode_file, image_sizes, letterbox};
+    #[pymodule_export]
+    use super::loader::{PyBatchStream, PyPipeline};
+    #[pymodule_export]
     use super::nms::{nms_boxes, nms_head};
     #[pymodule_export]
-    use super::scan::{
-        cpu_level, scan_backward_f32, scan_backward_f64, scan_forward_f32, scan_forward_f64,
-    };
+    use super::scan::{cpu_level, scan_backward_f32, scan_backward_f64, scan_forward_f32, scan_forward_f64};
 
     /// True for an unoptimised build: importing it warns and benches refuse it.
     #[pymodule_export]

@@ -1,8 +1,6 @@
 //! Glue of the nms room.
 
-use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3,
-};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
 use rayon::prelude::*;
 
@@ -29,24 +27,15 @@ pub(super) fn nms_boxes<'py>(
         "diou" => nms::diou(boxes, scores, classes, iou_thr, max_det),
         "soft_linear" => nms::soft(boxes, scores, classes, iou_thr, max_det, Decay::Linear),
         "soft_gaussian" => nms::soft(boxes, scores, classes, iou_thr, max_det, Decay::Gaussian),
-        _ => Err(Error::Argument(format!(
-            "kind must be hard, diou, soft_linear or soft_gaussian, got {kind:?}"
-        ))),
+        _ => Err(Error::Argument(format!("kind must be hard, diou, soft_linear or soft_gaussian, got {kind:?}"))),
     })?;
-    Ok(kept
-        .into_iter()
-        .map(|i| i as i64)
-        .collect::<Vec<_>>()
-        .into_pyarray(py))
+    Ok(kept.into_iter().map(|i| i as i64).collect::<Vec<_>>().into_pyarray(py))
 }
 
 /// Final rows of every image of a decoded head (B, 4 + nc + extra, A).
 #[pyfunction]
 #[pyo3(signature = (pred, *, conf_thr, iou_thr, multi_label, agnostic, max_det, num_classes, classes, threads))]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "keyword-only mirror of the public function"
-)]
+#[expect(clippy::too_many_arguments, reason = "keyword-only mirror of the public function")]
 pub(super) fn nms_head<'py>(
     py: Python<'py>,
     pred: PyReadonlyArray3<'py, f32>,
@@ -59,27 +48,13 @@ pub(super) fn nms_head<'py>(
     classes: Option<Vec<usize>>,
     threads: usize,
 ) -> PyResult<Vec<Bound<'py, PyArray2<f32>>>> {
-    let options = HeadOptions {
-        conf_thr,
-        iou_thr,
-        multi_label,
-        agnostic,
-        max_det,
-        num_classes,
-        classes,
-    };
+    let options = HeadOptions { conf_thr, iou_thr, multi_label, agnostic, max_det, num_classes, classes };
     let shape = pred.as_array().dim();
     let pred = slice(&pred)?;
     let per_image: Vec<Rows> = py.detach(|| {
         let size = shape.1 * shape.2;
-        let image =
-            |i: usize| nms::head(&pred[i * size..(i + 1) * size], shape.1, shape.2, &options);
-        let work = || {
-            (0..shape.0)
-                .into_par_iter()
-                .map(image)
-                .collect::<Result<Vec<_>>>()
-        };
+        let image = |i: usize| nms::head(&pred[i * size..(i + 1) * size], shape.1, shape.2, &options);
+        let work = || (0..shape.0).into_par_iter().map(image).collect::<Result<Vec<_>>>();
         pool(threads)?.install(work)
     })?;
     per_image.into_iter().map(|rows| matrix(py, rows)).collect()

@@ -24,31 +24,15 @@ fn shape_and_orders(
     (batch, length, channels, states, rank): Sizes,
     grid: Option<(usize, usize)>,
 ) -> (Shape, Vec<Vec<u32>>) {
-    let orders = grid.map_or_else(
-        || vec![(0..length as u32).collect()],
-        |(height, width)| grid_orders(height, width),
-    );
-    (
-        Shape {
-            batch,
-            length,
-            channels,
-            states,
-            rank,
-            directions: orders.len(),
-        },
-        orders,
-    )
+    let orders = grid.map_or_else(|| vec![(0..length as u32).collect()], |(height, width)| grid_orders(height, width));
+    (Shape { batch, length, channels, states, rank, directions: orders.len() }, orders)
 }
 
 macro_rules! scan_functions {
     ($float:ty, $forward:ident, $backward:ident) => {
         /// Fills y and, when given, the checkpoints.
         #[pyfunction]
-        #[expect(
-            clippy::too_many_arguments,
-            reason = "mirror of the operation's own arguments"
-        )]
+        #[expect(clippy::too_many_arguments, reason = "mirror of the operation's own arguments")]
         pub(super) fn $forward(
             py: Python<'_>,
             sizes: Sizes,
@@ -67,35 +51,16 @@ macro_rules! scan_functions {
         ) -> PyResult<()> {
             let (shape, orders) = shape_and_orders(sizes, grid);
             let delta = delta.as_ref().map(slice).transpose()?;
-            let (x, proj, dt_weight, dt_bias) = (
-                slice(&x)?,
-                slice(&proj)?,
-                slice(&dt_weight)?,
-                slice(&dt_bias)?,
-            );
+            let (x, proj, dt_weight, dt_bias) = (slice(&x)?, slice(&proj)?, slice(&dt_weight)?, slice(&dt_bias)?);
             let (a, skip, y) = (slice(&a)?, slice(&skip)?, slice_mut(&mut y)?);
             let checkpoints = checkpoints.as_mut().map(slice_mut).transpose()?;
-            let problem = Problem {
-                shape,
-                orders,
-                x,
-                delta,
-                proj,
-                dt_weight,
-                dt_bias,
-                a,
-                skip,
-                softplus,
-            };
+            let problem = Problem { shape, orders, x, delta, proj, dt_weight, dt_bias, a, skip, softplus };
             Ok(py.detach(|| scan::forward(&problem, y, checkpoints, threads))?)
         }
 
         /// Gradients of every input for dy.
         #[pyfunction]
-        #[expect(
-            clippy::too_many_arguments,
-            reason = "mirror of the operation's own arguments"
-        )]
+        #[expect(clippy::too_many_arguments, reason = "mirror of the operation's own arguments")]
         pub(super) fn $backward<'py>(
             py: Python<'py>,
             sizes: Sizes,
@@ -114,29 +79,11 @@ macro_rules! scan_functions {
         ) -> PyResult<FlatGradients<'py, $float>> {
             let (shape, orders) = shape_and_orders(sizes, grid);
             let delta = delta.as_ref().map(slice).transpose()?;
-            let (x, proj, dt_weight, dt_bias) = (
-                slice(&x)?,
-                slice(&proj)?,
-                slice(&dt_weight)?,
-                slice(&dt_bias)?,
-            );
-            let (a, skip, dy, checkpoints) =
-                (slice(&a)?, slice(&skip)?, slice(&dy)?, slice(&checkpoints)?);
-            let problem = Problem {
-                shape,
-                orders,
-                x,
-                delta,
-                proj,
-                dt_weight,
-                dt_bias,
-                a,
-                skip,
-                softplus,
-            };
+            let (x, proj, dt_weight, dt_bias) = (slice(&x)?, slice(&proj)?, slice(&dt_weight)?, slice(&dt_bias)?);
+            let (a, skip, dy, checkpoints) = (slice(&a)?, slice(&skip)?, slice(&dy)?, slice(&checkpoints)?);
+            let problem = Problem { shape, orders, x, delta, proj, dt_weight, dt_bias, a, skip, softplus };
             let g = py.detach(|| scan::backward(&problem, dy, checkpoints, threads))?;
-            Ok([g.x, g.delta, g.proj, g.dt_weight, g.dt_bias, g.a, g.skip]
-                .map(|values| values.into_pyarray(py)))
+            Ok([g.x, g.delta, g.proj, g.dt_weight, g.dt_bias, g.a, g.skip].map(|values| values.into_pyarray(py)))
         }
     };
 }

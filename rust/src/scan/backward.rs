@@ -56,22 +56,10 @@ pub fn backward<T: Float>(
     let level = cpu::level()?;
     let run = |task| {
         let (b, k) = (task / shape.directions, task % shape.directions);
-        dispatch(
-            level,
-            DirectionBackward {
-                problem,
-                dy,
-                checkpoints,
-                b,
-                k,
-            },
-        )
+        dispatch(level, DirectionBackward { problem, dy, checkpoints, b, k })
     };
     pool(threads)?.install(|| {
-        let parts: Vec<Part<T>> = (0..shape.batch * shape.directions)
-            .into_par_iter()
-            .map(run)
-            .collect();
+        let parts: Vec<Part<T>> = (0..shape.batch * shape.directions).into_par_iter().map(run).collect();
         Ok(assemble(problem, &parts))
     })
 }
@@ -102,23 +90,19 @@ fn assemble<T: Float>(problem: &Problem<'_, T>, parts: &[Part<T>]) -> Gradients<
     let mut proj = vec![T::ZERO; problem.proj.len()];
     if !x.is_empty() {
         let image = shape.length * shape.channels;
-        x.par_chunks_mut(image)
-            .zip(parts.par_chunks(directions))
-            .for_each(|(x, parts)| {
-                parts.iter().for_each(|part| add_to(x, &part.x));
-            });
+        x.par_chunks_mut(image).zip(parts.par_chunks(directions)).for_each(|(x, parts)| {
+            parts.iter().for_each(|part| add_to(x, &part.x));
+        });
     }
     if !proj.is_empty() {
         let image = shape.length * directions * row;
-        proj.par_chunks_mut(image)
-            .zip(parts.par_chunks(directions))
-            .for_each(|(proj, parts)| {
-                for (token, proj) in proj.chunks_mut(directions * row).enumerate() {
-                    for (proj, part) in proj.chunks_mut(row).zip(parts) {
-                        proj.copy_from_slice(&part.proj[token * row..][..row]);
-                    }
+        proj.par_chunks_mut(image).zip(parts.par_chunks(directions)).for_each(|(proj, parts)| {
+            for (token, proj) in proj.chunks_mut(directions * row).enumerate() {
+                for (proj, part) in proj.chunks_mut(row).zip(parts) {
+                    proj.copy_from_slice(&part.proj[token * row..][..row]);
                 }
-            });
+            }
+        });
     }
     let sum = |len: usize, field: fn(&Part<T>) -> &Vec<T>| {
         let mut all = vec![T::ZERO; directions * len];
@@ -130,10 +114,7 @@ fn assemble<T: Float>(problem: &Problem<'_, T>, parts: &[Part<T>]) -> Gradients<
         all
     };
     Gradients {
-        delta: parts
-            .iter()
-            .flat_map(|part| part.delta.iter().copied())
-            .collect(),
+        delta: parts.iter().flat_map(|part| part.delta.iter().copied()).collect(),
         dt_weight: sum(shape.channels * shape.rank, |p| &p.dt_weight),
         dt_bias: sum(shape.channels, |p| &p.dt_bias),
         a: sum(shape.channels * shape.states, |p| &p.a),
@@ -188,13 +169,7 @@ impl<T: Float> Kernel for DirectionBackward<'_, '_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = T>>(self) -> Part<T> {
-        let Shape {
-            length,
-            channels,
-            states,
-            rank,
-            ..
-        } = self.problem.shape;
+        let Shape { length, channels, states, rank, .. } = self.problem.shape;
         let shape = self.problem.shape;
         let mut groups: Vec<Group<V>> = (0..shape.groups(V::W)).map(|g| self.group(g)).collect();
         let zero = [V::zero(); TILE];
@@ -208,11 +183,7 @@ impl<T: Float> Kernel for DirectionBackward<'_, '_, T> {
             sum_a: zero,
             proj: vec![V::zero(); TILE * shape.row()],
         };
-        let delta_len = if self.problem.delta.is_some() {
-            length * channels
-        } else {
-            0
-        };
+        let delta_len = if self.problem.delta.is_some() { length * channels } else { 0 };
         let mut part = Part {
             x: vec![T::ZERO; length * channels],
             delta: vec![T::ZERO; delta_len],
@@ -230,9 +201,7 @@ impl<T: Float> Kernel for DirectionBackward<'_, '_, T> {
             }
             for (t, &token) in tokens.iter().enumerate() {
                 let row = &mut part.proj[token as usize * shape.row()..][..shape.row()];
-                row.iter_mut()
-                    .zip(&scratch.proj[t * shape.row()..])
-                    .for_each(|(p, lanes)| *p = lanes.sum());
+                row.iter_mut().zip(&scratch.proj[t * shape.row()..]).for_each(|(p, lanes)| *p = lanes.sum());
             }
         }
         for (g, group) in groups.iter().enumerate() {
@@ -267,13 +236,10 @@ impl<T: Float> DirectionBackward<'_, '_, T> {
     ) {
         let shape = self.problem.shape;
         let (b, k, first) = (self.b, self.k, g * V::W);
-        scratch
-            .tile
-            .fill(self.problem, &group.params, (b, k, first), tokens);
+        scratch.tile.fill(self.problem, &group.params, (b, k, first), tokens);
         let last = shape.channels.min(first + V::W);
         for (t, &token) in tokens.iter().enumerate() {
-            scratch.dy[t] =
-                V::load(&self.problem.row(self.dy, b, token as usize, shape.channels)[first..last]);
+            scratch.dy[t] = V::load(&self.problem.row(self.dy, b, token as usize, shape.channels)[first..last]);
             scratch.sum_gb[t] = V::zero();
             scratch.sum_a[t] = V::zero();
         }
@@ -329,9 +295,7 @@ impl<T: Float> DirectionBackward<'_, '_, T> {
             let at = token as usize * channels;
             let du = scratch.tile.step[t].fma(scratch.sum_gb[t], group.params.skip.mul(dy));
             du.store(&mut part.x[at + first..at + last]);
-            d_v[t] = u
-                .fma(scratch.sum_gb[t], scratch.sum_a[t])
-                .mul(scratch.tile.slope[t]);
+            d_v[t] = u.fma(scratch.sum_gb[t], scratch.sum_a[t]).mul(scratch.tile.slope[t]);
             if !part.delta.is_empty() {
                 d_v[t].store(&mut part.delta[at + first..at + last]);
             }
@@ -343,8 +307,7 @@ impl<T: Float> DirectionBackward<'_, '_, T> {
             for (t, &token) in tokens.iter().enumerate() {
                 let dt = V::splat(self.problem.proj_row(self.b, token as usize, self.k).0[r]);
                 d_weight = d_v[t].fma(dt, d_weight);
-                scratch.proj[t * row + r] =
-                    d_v[t].fma(group.params.dt_weight[r], scratch.proj[t * row + r]);
+                scratch.proj[t * row + r] = d_v[t].fma(group.params.dt_weight[r], scratch.proj[t * row + r]);
             }
             group.d_dt_weight[r] = group.d_dt_weight[r].add(d_weight);
         }

@@ -42,22 +42,10 @@ pub fn forward<T: Float>(
     };
     let mut grouped = vec![T::ZERO; tasks * shape.length * lanes]; // (B, G, L, W)
     pool(threads)?.install(|| {
-        let work = grouped
-            .par_chunks_mut(shape.length * lanes)
-            .zip(per_task.par_iter_mut())
-            .enumerate();
+        let work = grouped.par_chunks_mut(shape.length * lanes).zip(per_task.par_iter_mut()).enumerate();
         work.for_each(|(task, (y, checkpoints))| {
             let (b, group) = (task / groups, task % groups);
-            dispatch(
-                level,
-                GroupForward {
-                    problem,
-                    b,
-                    group,
-                    y,
-                    checkpoints: checkpoints.as_deref_mut(),
-                },
-            );
+            dispatch(level, GroupForward { problem, b, group, y, checkpoints: checkpoints.as_deref_mut() });
         });
         merge_groups(&shape, lanes, &grouped, y);
     });
@@ -69,17 +57,15 @@ fn merge_groups<T: Float>(shape: &Shape, lanes: usize, grouped: &[T], y: &mut [T
     let (channels, groups) = (shape.channels, shape.groups(lanes));
     let images = y.par_chunks_mut(shape.length * channels).enumerate();
     images.for_each(|(b, y)| {
-        y.par_chunks_mut(TOKENS_PER_MERGE * channels)
-            .enumerate()
-            .for_each(|(block, y)| {
-                for (token, y) in y.chunks_mut(channels).enumerate() {
-                    for (group, y) in y.chunks_mut(lanes).enumerate() {
-                        let token = block * TOKENS_PER_MERGE + token;
-                        let from = ((b * groups + group) * shape.length + token) * lanes;
-                        y.copy_from_slice(&grouped[from..from + y.len()]);
-                    }
+        y.par_chunks_mut(TOKENS_PER_MERGE * channels).enumerate().for_each(|(block, y)| {
+            for (token, y) in y.chunks_mut(channels).enumerate() {
+                for (group, y) in y.chunks_mut(lanes).enumerate() {
+                    let token = block * TOKENS_PER_MERGE + token;
+                    let from = ((b * groups + group) * shape.length + token) * lanes;
+                    y.copy_from_slice(&grouped[from..from + y.len()]);
                 }
-            });
+            }
+        });
     });
 }
 
@@ -100,13 +86,7 @@ impl<T: Float> Kernel for GroupForward<'_, '_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = T>>(self) {
-        let Self {
-            problem,
-            b,
-            group,
-            y,
-            mut checkpoints,
-        } = self;
+        let Self { problem, b, group, y, mut checkpoints } = self;
         let shape = problem.shape;
         let size = shape.states * V::W;
         let mut tile = Tile::<V>::new();
@@ -117,23 +97,15 @@ impl<T: Float> Kernel for GroupForward<'_, '_, T> {
             for (i, tokens) in order.chunks(TILE).enumerate() {
                 if let Some(checkpoints) = &mut checkpoints {
                     let slot = &mut checkpoints[(k * shape.tiles() + i) * size..][..size];
-                    slot.chunks_mut(V::W)
-                        .zip(&states)
-                        .for_each(|(slot, state)| state.store(slot));
+                    slot.chunks_mut(V::W).zip(&states).for_each(|(slot, state)| state.store(slot));
                 }
                 tile.fill(problem, &params, (b, k, group * V::W), tokens);
                 for (t, &token) in tokens.iter().enumerate() {
                     let (_, input, output) = problem.proj_row(b, token as usize, k);
                     let y = &mut y[token as usize * V::W..][..V::W];
                     let skipped = params.skip.fma(tile.u[t], V::load(y));
-                    token_forward(
-                        &mut states,
-                        &params.a2,
-                        (tile.step[t], tile.step_u[t]),
-                        (input, output),
-                        skipped,
-                    )
-                    .store(y);
+                    token_forward(&mut states, &params.a2, (tile.step[t], tile.step_u[t]), (input, output), skipped)
+                        .store(y);
                 }
             }
         }

@@ -79,17 +79,9 @@ impl<T: Float> Problem<'_, T> {
         let s = &self.shape;
         let tokens = s.batch * s.length;
         expect_len("x", self.x.len(), tokens * s.channels)?;
-        expect_len(
-            "delta",
-            self.delta.map_or(tokens * s.channels, <[T]>::len),
-            tokens * s.channels,
-        )?;
+        expect_len("delta", self.delta.map_or(tokens * s.channels, <[T]>::len), tokens * s.channels)?;
         expect_len("proj", self.proj.len(), tokens * s.directions * s.row())?;
-        expect_len(
-            "dt_weight",
-            self.dt_weight.len(),
-            s.directions * s.channels * s.rank,
-        )?;
+        expect_len("dt_weight", self.dt_weight.len(), s.directions * s.channels * s.rank)?;
         expect_len("dt_bias", self.dt_bias.len(), s.directions * s.channels)?;
         expect_len("A", self.a.len(), s.directions * s.channels * s.states)?;
         expect_len("skip", self.skip.len(), s.directions * s.channels)?;
@@ -97,16 +89,11 @@ impl<T: Float> Problem<'_, T> {
         for order in &self.orders {
             expect_len("order", order.len(), s.length)?;
             if order.iter().any(|&token| token as usize >= s.length) {
-                return Err(Error::Argument(format!(
-                    "order names a token outside 0..{}",
-                    s.length
-                )));
+                return Err(Error::Argument(format!("order names a token outside 0..{}", s.length)));
             }
         }
         if s.directions > 1 && self.delta.is_some() {
-            return Err(Error::Argument(
-                "delta is for one direction only".to_owned(),
-            ));
+            return Err(Error::Argument("delta is for one direction only".to_owned()));
         }
         Ok(())
     }
@@ -120,20 +107,9 @@ impl<T: Float> Problem<'_, T> {
     /// `[dt | B | C]` of a token in direction `k`.
     #[inline(always)]
     pub(super) fn proj_row(&self, b: usize, token: usize, k: usize) -> (&[T], &[T], &[T]) {
-        let Shape {
-            length,
-            states,
-            rank,
-            directions,
-            ..
-        } = self.shape;
-        let row = &self.proj[((b * length + token) * directions + k) * self.shape.row()..]
-            [..self.shape.row()];
-        (
-            &row[..rank],
-            &row[rank..rank + states],
-            &row[rank + states..],
-        )
+        let Shape { length, states, rank, directions, .. } = self.shape;
+        let row = &self.proj[((b * length + token) * directions + k) * self.shape.row()..][..self.shape.row()];
+        (&row[..rank], &row[rank..rank + states], &row[rank + states..])
     }
 }
 
@@ -151,12 +127,7 @@ impl<V: Vector> GroupParams<V> {
     /// Gathers channels `group * W ..`; channels beyond D are zero.
     #[inline(always)]
     pub(super) fn new(problem: &Problem<'_, V::Scalar>, k: usize, group: usize) -> Self {
-        let Shape {
-            channels,
-            states,
-            rank,
-            ..
-        } = problem.shape;
+        let Shape { channels, states, rank, .. } = problem.shape;
         let first = group * V::W;
         let count = V::W.min(channels - first);
         let column = |array: &[V::Scalar], width: usize, i: usize| {
@@ -169,9 +140,7 @@ impl<V: Vector> GroupParams<V> {
         let log2_e = V::splat(V::Scalar::LOG2_E);
         let a: Vec<V> = (0..states).map(|n| column(problem.a, states, n)).collect();
         Self {
-            dt_weight: (0..rank)
-                .map(|r| column(problem.dt_weight, rank, r))
-                .collect(),
+            dt_weight: (0..rank).map(|r| column(problem.dt_weight, rank, r)).collect(),
             dt_bias: column(problem.dt_bias, 1, 0),
             a2: a.iter().map(|a| a.mul(log2_e)).collect(),
             a,
@@ -183,9 +152,7 @@ impl<V: Vector> GroupParams<V> {
 /// The four orders of a map: row-major, column-major, and both reversed.
 pub fn grid_orders(height: usize, width: usize) -> Vec<Vec<u32>> {
     let rows: Vec<u32> = (0..(height * width) as u32).collect();
-    let columns: Vec<u32> = (0..width)
-        .flat_map(|w| (0..height).map(move |h| (h * width + w) as u32))
-        .collect();
+    let columns: Vec<u32> = (0..width).flat_map(|w| (0..height).map(move |h| (h * width + w) as u32)).collect();
     let reversed = |order: &[u32]| order.iter().rev().copied().collect();
     let (rows_back, columns_back) = (reversed(&rows), reversed(&columns));
     vec![rows, columns, rows_back, columns_back]
@@ -196,7 +163,5 @@ pub(super) fn expect_len(name: &str, len: usize, expected: usize) -> Result<()> 
     if len == expected {
         return Ok(());
     }
-    Err(Error::Argument(format!(
-        "{name} must have {expected} elements, got {len}"
-    )))
+    Err(Error::Argument(format!("{name} must have {expected} elements, got {len}")))
 }

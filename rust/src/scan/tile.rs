@@ -26,12 +26,7 @@ impl<V: Vector> Tile<V> {
     #[inline(always)]
     pub(super) fn new() -> Self {
         let zero = [V::zero(); TILE];
-        Self {
-            u: zero,
-            step: zero,
-            step_u: zero,
-            slope: zero,
-        }
+        Self { u: zero, step: zero, step_u: zero, slope: zero }
     }
 
     /// Fills the tile for image `b`, direction `k`, channels from `first` on.
@@ -50,18 +45,12 @@ impl<V: Vector> Tile<V> {
             let (dt, ..) = problem.proj_row(b, token, k);
             let mut v = params.dt_bias;
             if let Some(delta) = problem.delta {
-                v = v.add(V::load(
-                    &problem.row(delta, b, token, channels)[first..last],
-                ));
+                v = v.add(V::load(&problem.row(delta, b, token, channels)[first..last]));
             }
             for (&weight, &dt) in params.dt_weight.iter().zip(dt) {
                 v = weight.fma(V::splat(dt), v);
             }
-            let (step, slope) = if problem.softplus {
-                v.softplus()
-            } else {
-                (v, V::splat(V::Scalar::ONE))
-            };
+            let (step, slope) = if problem.softplus { v.softplus() } else { (v, V::splat(V::Scalar::ONE)) };
             self.u[t] = V::load(&problem.row(problem.x, b, token, channels)[first..last]);
             self.step[t] = step;
             self.step_u[t] = step.mul(self.u[t]);

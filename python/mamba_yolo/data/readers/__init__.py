@@ -1,1 +1,1 @@
-"""One reader per annotation format."""
+"""One reader per annotation format: `find(root, split)` recognises it, `read(...)` returns a `Reading`."""

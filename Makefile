@@ -1,0 +1,76 @@
+# Everything a developer or CI does. Fresh machine: Rust, Python >= 3.11, then `make demo` or `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE := python/mamba_yolo/_rust.abi3.so
+RUST_SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
+
+.DEFAULT_GOAL := help
+.PHONY: help install build demo test test-rust test-python lint types fmt bench bench-peers wheel wheel-check clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## Make .venv with everything development needs
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, $(PYTHON) is older; run make PYTHON=python3.12"; exit 1; }
+	@command -v cargo >/dev/null || { echo "Rust is needed: see https://rustup.rs"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@echo 'Installing torch and the tools: several GB, a few minutes the first time'
+	$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+build: $(NATIVE) ## Compile the native module, optimised, into the source tree
+
+$(NATIVE): $(VENV)/.installed $(RUST_SOURCES)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
+	@touch $@
+
+demo: build ## Train, validate and predict on real photographs, about two minutes
+	$(BIN)/mamba-yolo demo
+
+test: test-rust test-python ## Run every test
+
+test-rust:
+	cargo test --quiet --no-default-features
+
+test-python: build
+	$(BIN)/python -m pytest -q
+
+lint: build ## Check style: ruff, rustfmt, clippy, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+	cargo clippy --quiet --all-targets --no-default-features -- -D warnings
+	$(BIN)/lint-imports
+
+types: build ## Check types: mypy strict, stubs of the native module
+	$(BIN)/mypy
+	$(BIN)/stubtest mamba_yolo._rust
+
+fmt: build ## Format Python and Rust
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	cargo fmt
+
+bench: build ## Time ours beside every peer that is installed
+	$(BIN)/python -m pytest benches --benchmark-only --benchmark-autosave -s
+
+bench-peers: build ## Install the benchmark peers into .venv-peers (large)
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --upgrade pip
+	.venv-peers/bin/python -m pip install --quiet --group dev --group peers
+	VIRTUAL_ENV=$(CURDIR)/.venv-peers .venv-peers/bin/maturin develop --release --quiet
+
+wheel: $(VENV)/.installed ## Build the wheel and the source distribution into dist/
+	$(BIN)/maturin build --release --sdist --out dist
+
+wheel-check: wheel ## Install the wheel into an empty environment and run it from another folder
+	bash .ci/wheel-check
+
+clean: ## Remove what was built, keep .venv
+	rm -rf target dist $(NATIVE) .benchmarks .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,215 @@
+"""YOLO data sets: `data.yaml` (or plain folders) and one text file per picture.
+
+Rows: `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 …` for polygons, in fractions of the upright picture. Labels lie
+where the last `images` of the picture's path becomes `labels`, or beside the picture. A picture without a label file
+is background. Scripts under `download:` are never run.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mamba_yolo.data.annotations import Annotation, Polygon, Problem, Reading, to_sample
+from mamba_yolo.data.readers.files import (
+    images_below,
+    is_image,
+    read_text,
+    readable,
+    report_duplicate_stems,
+    split_names,
+)
+from mamba_yolo.errors import DataError, MissingFileError
+
+BOX_COLUMNS = 5
+MIN_POLYGON_COLUMNS = 7
+
+
+def read_yaml(path: Path, split: str) -> Reading:
+    """Read one split of a `data.yaml`."""
+    config = load_yaml(path)
+    problems: list[Problem] = []
+    key = next((name for name in split_names(split) if config.get(name)), None)
+    if key is None:
+        present = ", ".join(k for k in ("train", "val", "valid", "validation", "test") if config.get(k))
+        raise DataError(f"{path}: no entry for the split {split!r}; it has {present or 'none'}")
+    entries = config[key] if isinstance(config[key], list) else [config[key]]
+    base = _base_folder(path, config)
+    images = [image for entry in entries for image in _images_of(str(entry), base, path)]
+    return _read(images, class_names(config, path), problems)
+
+
+def read_folder(images: Path, names: dict[int, str] | None) -> Reading:
+    """Read a folder of pictures with labels; without names, classes are called by their numbers."""
+    return _read(images_below(images), names, [])
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; nothing in it is executed."""
+    try:
+        config = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise DataError(f"{path}: not valid YAML{line}") from None
+    if not isinstance(config, dict):
+        raise DataError(f"{path}: expected keys such as train, val and names")
+    return config
+
+
+def class_names(config: dict[str, Any], path: Path) -> dict[int, str] | None:
+    """Class names by the ids used in the label files."""
+    names, count = config.get("names"), config.get("nc")
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if names is None and isinstance(count, int):
+        names = {i: str(i) for i in range(count)}
+    if names is None:
+        return None
+    if not isinstance(names, dict) or not all(isinstance(k, int) and k >= 0 for k in names):
+        raise DataError(f"{path}: names must be a list, or a mapping from class id to name")
+    if isinstance(count, int) and count != len(names):
+        raise DataError(f"{path}: nc is {count} but there are {len(names)} names; correct one of them")
+    return {k: str(names[k]) for k in sorted(names)}
+
+
+def label_path(image: Path) -> Path:
+    """Where the labels of a picture lie."""
+    parts = list(image.parts)
+    for i in range(len(parts) - 2, -1, -1):
+        if parts[i] == "images":
+            parts[i] = "labels"
+            return Path(*parts).with_suffix(".txt")
+    return image.with_suffix(".txt")
+
+
+def _base_folder(path: Path, config: dict[str, Any]) -> Path:
+    """`path:` relative to the yaml, when it exists; else the yaml's own folder."""
+    stated = (path.parent / str(config.get("path") or ".").replace("\\", "/")).resolve()
+    return stated if stated.is_dir() else path.parent.resolve()
+
+
+def _images_of(entry: str, base: Path, source: Path) -> list[Path]:
+    """Pictures under one entry: a folder, a list of files, or one file."""
+    entry = entry.replace("\\", "/")
+    # Roboflow writes ../train/images although the folder lies beside the yaml.
+    candidates = [base / entry, base / entry.removeprefix("../")]
+    place = next((c.resolve() for c in candidates if c.exists()), None)
+    if place is None:
+        raise MissingFileError(f"{source}: {candidates[0]} does not exist")
+    if place.is_dir():
+        return images_below(place)
+    if place.suffix.lower() == ".txt":
+        lines = (line.strip().replace("\\", "/") for line in read_text(place).splitlines())
+        return [(place.parent / line if (place.parent / line).exists() else base / line) for line in lines if line]
+    return [place] if is_image(place) else []
+
+
+def _read(images: list[Path], names: dict[int, str] | None, problems: list[Problem]) -> Reading:
+    sizes = readable(images, problems)
+    report_duplicate_stems(list(sizes), problems)
+    rows = {image: _rows(label_path(image), problems) for image in sizes}
+    if names is None:
+        largest = max((row[1] for found in rows.values() for row in found), default=-1)
+        names = {i: str(i) for i in range(largest + 1)}
+    new_id = {old: new for new, old in enumerate(names)}
+    samples = []
+    for image, size in sizes.items():
+        labels = label_path(image)
+        found = _annotations(rows[image], labels, size, new_id, problems)
+        samples.append(to_sample(image, size, labels, found, problems))
+    _report_orphans(images, problems)
+    dense = {new: names[old] for old, new in new_id.items()}
+    return Reading(dense, samples, list(sizes.values()), problems)
+
+
+_Row = tuple[int, int, list[float]]  # line number, class, numbers
+
+
+def _rows(path: Path, problems: list[Problem]) -> list[_Row]:
+    """Rows of a label file that can be read as numbers."""
+    if not path.exists():
+        return []
+    try:
+        text = read_text(path)
+    except DataError as error:
+        what = str(error).removeprefix(f"{path}: ")
+        problems.append(Problem(str(path), "", what, "used the picture as background"))
+        return []
+    rows: list[_Row] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            row = _parse(line)
+            if isinstance(row, str):
+                problems.append(Problem(str(path), str(number), row, "dropped the row"))
+            else:
+                rows.append((number, *row))
+    return _one_kind(rows, path, problems)
+
+
+def _parse(line: str) -> tuple[int, list[float]] | str:
+    """Class and numbers of a row, or what is wrong with it."""
+    if "," in line:
+        return "columns are separated by commas; YOLO separates them by spaces"
+    columns = line.split()
+    try:
+        numbers = [float(column) for column in columns]
+    except ValueError:
+        return "a column is not a number"
+    if not all(math.isfinite(number) for number in numbers):
+        return "a number is NaN or infinite"
+    if len(numbers) != BOX_COLUMNS and (len(numbers) < MIN_POLYGON_COLUMNS or len(numbers) % 2 == 0):
+        return f"{len(numbers)} columns; expected 5 for a box, or an odd number from 7 for a polygon"
+    if numbers[0] != int(numbers[0]):
+        return f"class {columns[0]} is not a whole number"
+    return int(numbers[0]), numbers[1:]
+
+
+def _one_kind(rows: list[_Row], path: Path, problems: list[Problem]) -> list[_Row]:
+    """Where a file mixes boxes and polygons, both are used; say so."""
+    boxes = [row for row in rows if len(row[2]) == BOX_COLUMNS - 1]
+    if boxes and len(boxes) < len(rows):
+        what = f"{len(boxes)} box rows among polygon rows"
+        problems.append(Problem(str(path), str(boxes[0][0]), what, "those objects have no polygon"))
+    return rows
+
+
+def _annotations(
+    rows: list[_Row], path: Path, size: tuple[int, int], new_id: dict[int, int], problems: list[Problem]
+) -> list[Annotation]:
+    found = []
+    for line, class_id, numbers in rows:
+        if class_id not in new_id:
+            what = f"class {class_id} is not among the {len(new_id)} classes of the data set"
+            problems.append(Problem(str(path), str(line), what, "dropped the row"))
+            continue
+        box, polygons = _geometry(numbers, size)
+        found.append(Annotation(str(line), new_id[class_id], box, polygons))
+    return found
+
+
+def _geometry(
+    numbers: list[float], size: tuple[int, int]
+) -> tuple[tuple[float, float, float, float], list[Polygon] | None]:
+    """Corners in pixels, and the polygon when there is one."""
+    height, width = size
+    if len(numbers) == BOX_COLUMNS - 1:
+        cx, cy, w, h = numbers
+        return ((cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height), None
+    xs = [x * width for x in numbers[0::2]]
+    ys = [y * height for y in numbers[1::2]]
+    return (min(xs), min(ys), max(xs), max(ys)), [list(zip(xs, ys, strict=True))]
+
+
+def _report_orphans(images: list[Path], problems: list[Problem]) -> None:
+    """Label files that belong to no picture."""
+    expected = {label_path(image) for image in images}
+    folders = {path.parent for path in expected}
+    ignored = {"classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt"}
+    for folder in sorted(folder for folder in folders if folder.is_dir()):
+        for path in sorted(folder.glob("*.txt")):
+            if path not in expected and path.name not in ignored and not path.name.upper().startswith("README"):
+                problems.append(Problem(str(path), "", "labels without a picture", "ignored the file"))

@@ -1,0 +1,62 @@
+//! From a position in an epoch to pictures and numbers, by the keyed streams alone.
+
+use crate::augment::{Plan, Ranges};
+use crate::random::{Purpose, Stream};
+
+/// Mosaic partners lie at most this many positions back in the order of the epoch (round its end): recently used
+/// tiles are in the cache, so a mosaic costs about one decode, and small sets are mixed evenly.
+const PARTNER_WINDOW: usize = 256;
+
+/// What one slot of a batch is made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ticket {
+    /// The sample.
+    pub sample: usize,
+    /// Partners of a mosaic.
+    pub partners: [usize; 3],
+    /// The numbers of a training picture; none for validation.
+    pub plan: Option<Plan>,
+}
+
+/// The order and the numbers of one epoch.
+#[derive(Clone, Debug)]
+pub struct Epoch {
+    seed: u64,
+    epoch: u32,
+    order: Vec<usize>,
+    ranges: Option<Ranges>,
+}
+
+impl Epoch {
+    /// Shuffled by (seed, epoch) when there are augmentations to draw; in order otherwise.
+    pub fn new((seed, epoch): (u64, u32), length: usize, ranges: Option<Ranges>) -> Self {
+        let order = match ranges {
+            Some(_) => Stream::new(seed, epoch, 0, Purpose::Order).permutation(length),
+            None => (0..length).collect(),
+        };
+        Self { seed, epoch, order, ranges }
+    }
+
+    /// Number of positions.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether there is nothing to load.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// The ticket of a position below `len`.
+    pub fn ticket(&self, position: usize) -> Ticket {
+        let sample = self.order[position];
+        let Some(ranges) = &self.ranges else {
+            return Ticket { sample, partners: [sample; 3], plan: None };
+        };
+        let length = self.order.len();
+        let mut stream = Stream::new(self.seed, self.epoch, position as u32, Purpose::Augment);
+        let plan = Plan::draw(&mut stream, ranges, length.min(PARTNER_WINDOW));
+        let partners = plan.partners.map(|back| self.order[(position + length - back) % length]);
+        Ticket { sample, partners, plan: Some(plan) }
+    }
+}
