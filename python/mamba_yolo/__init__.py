@@ -9,6 +9,8 @@ import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from mamba_yolo._rust import DEBUG_BUILD as _DEBUG_BUILD  # noqa: TID251  (a look at what was built, no call)
+from mamba_yolo._rust import VERSION as __native_version__  # noqa: TID251
 from mamba_yolo.errors import MambaYoloError
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from mamba_yolo.results import Results
 
 __version__ = "0.1.0"
-__all__ = ["MambaYOLO", "MambaYoloError", "Results", "build_detector", "__version__"]
+__all__ = ["MambaYOLO", "MambaYoloError", "Results", "build_detector", "__version__", "__native_version__"]
 
 _HOMES = {
     "MambaYOLO": "mamba_yolo.api",
@@ -42,13 +44,6 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
 
 
-def _warn_about_debug_build() -> None:
-    """Say that the native module was built without optimisation: it is 20 to 100 times slower."""
-    from mamba_yolo._rust import DEBUG_BUILD  # noqa: TID251  (the only look at it from here)
-
-    if DEBUG_BUILD:
-        message = "mamba_yolo was built without optimisation; rebuild with 'make build' before timing anything"
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
-
-
-_warn_about_debug_build()
+if _DEBUG_BUILD:  # 20 to 100 times slower
+    message = "mamba_yolo was built without optimisation; rebuild with 'make build' before timing anything"
+    warnings.warn(message, RuntimeWarning, stacklevel=2)

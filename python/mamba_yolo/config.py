@@ -270,6 +270,9 @@ class PredictConfig:
         check_range("max_det", self.max_det, 0, 10**6)
         check_range("conf", self.conf, 0, 1)
         check_range("iou", self.iou, 0, 1)
+        object.__setattr__(self, "classes", (self.classes,) if isinstance(self.classes, int) else tuple(self.classes))
+        for index in self.classes:
+            check_range("classes", index, 0, 65_535)
 
 
 AnyConfig = TypeVar("AnyConfig")
@@ -311,6 +314,12 @@ def unknown_name(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
     return f"unknown option {name!r}{hint}"
+
+
+def check_given(name: str, value: str) -> None:
+    """Raise ConfigError when an option that has no default was left out."""
+    if not value:
+        raise ConfigError(f"{name} is missing; give it as {name}=... (or --{name} ...)")
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

@@ -12,6 +12,10 @@ class ConfigError(MambaYoloError, ValueError):
     """An option with an unknown name or a value outside its domain."""
 
 
+class UsageError(ConfigError):
+    """A command line with an unknown command or option; ends with exit code 2."""
+
+
 class DataError(MambaYoloError, ValueError):
     """A data set, label or annotation that cannot be used."""
 
@@ -46,3 +50,11 @@ class ShapeError(MambaYoloError, ValueError):
 
 class MissingPackageError(MambaYoloError, ImportError):
     """An optional package that the request needs; the message is the install command."""
+
+
+class NotYetError(MambaYoloError, NotImplementedError):
+    """Something whose name is reserved and that this version does not do."""
+
+
+class SaveError(MambaYoloError, OSError):
+    """A file that could not be written; what was there before is untouched."""

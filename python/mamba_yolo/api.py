@@ -1,0 +1,127 @@
+"""MambaYOLO: one object that predicts, trains and validates. It delegates; each verb lives in its own room.
+
+Test: tests/test_api.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig, from_flat
+from mamba_yolo.data import open_dataset
+from mamba_yolo.engine.checkpoint import load_model
+from mamba_yolo.engine.device import pick_device
+from mamba_yolo.engine.predict import predict, save_results
+from mamba_yolo.engine.runs import new_run_folder
+from mamba_yolo.engine.train import train
+from mamba_yolo.engine.validate import validate
+from mamba_yolo.errors import ConfigError, NotYetError
+from mamba_yolo.models import flops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mamba_yolo.config import Variant
+    from mamba_yolo.engine.metrics import Metrics
+    from mamba_yolo.models import Detector
+    from mamba_yolo.results import Results
+
+
+class MambaYOLO:
+    """A Mamba-YOLO detector with its class names.
+
+    Args:
+        model: preset such as mamba-yolo-t (random weights), a safetensors file of ours, or an official .pt file.
+        num_classes: classes of a preset; files know their own.
+        variant: v1 or v2 of a preset; files know their own.
+        device: auto, cpu, cuda or cuda:N.
+
+    Example:
+        >>> model = MambaYOLO("best.safetensors")  # doctest: +SKIP
+        >>> model.predict("photo.jpg")[0].save("found.jpg")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "mamba-yolo-t",
+        *,
+        num_classes: int | None = None,
+        variant: Variant | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.device = device
+        self._load(model, num_classes, variant)
+
+    def _load(self, model: str | Path, num_classes: int | None = None, variant: Variant | None = None) -> None:
+        loaded = load_model(model, num_classes=num_classes, variant=variant)
+        self._source = str(model)
+        self.module: Detector = loaded.detector.to(pick_device(self.device))
+        self.names: dict[int, str] = dict(loaded.names)
+        self.task: str = loaded.task
+
+    def predict(self, source: Any, *, stream: bool = False, **options: Any) -> list[Results] | Iterator[Results]:
+        """Detect objects in images.
+
+        Args:
+            source: path, folder, glob, .txt list, list, PIL image, uint8 RGB array, tensor or bytes.
+            stream: return an iterator that holds one batch at a time, instead of a list.
+            options: fields of `PredictConfig`: conf, iou, imgsz, max_det, batch, classes, …; pictures are written
+                only with save=True.
+        """
+        config = from_flat(PredictConfig, {"save": False, **options})
+        results = predict(self._on(config.device), self.names, source, config)
+        if config.save or config.save_json:
+            results = save_results(results, new_run_folder(config.project, config.name), config)
+        return results if stream else list(results)
+
+    __call__ = predict
+
+    def train(self, **options: Any) -> Metrics:
+        """Train on a data set and hold the best weights afterwards.
+
+        Args:
+            options: fields of `TrainConfig`, augmentation included: data, epochs, imgsz, batch, seed, resume, …
+        """
+        config = from_flat(TrainConfig, {"model": self._source, "device": self.device, **options})
+        result = train(config, model=self.module, names=self.names)
+        self._load(result.best)
+        return result.best_metrics
+
+    def val(self, **options: Any) -> Metrics:
+        """Measure on a split of a data set: `.map50_95`, `.map50`, `.map75`, `.per_class`, `.to_dict()`.
+
+        Args:
+            options: fields of `ValConfig`: data, split, imgsz, batch, conf, iou, …
+        """
+        config = from_flat(ValConfig, {"model": self._source, **options})
+        detector = self._on(config.device)
+        dataset = open_dataset(config.data, split=config.split)
+        return validate(
+            detector,
+            dataset,
+            imgsz=config.imgsz,
+            batch=config.batch,
+            conf=config.conf,
+            iou=config.iou,
+            max_det=config.max_det,
+            device=next(detector.parameters()).device,
+            threads=config.workers,
+        )
+
+    def info(self, imgsz: int = 640) -> Any:
+        """Parameters and FLOPs (scan counted), in total and per stage, at a square image size."""
+        return flops.summary(self.module, imgsz)
+
+    def export(self, **options: Any) -> None:
+        """Reserved: export to other formats is not in this version."""
+        raise NotYetError(f"export {options or ''} is not in this version; use .module (a plain torch module) meanwhile")
+
+    def _on(self, device: str) -> Detector:
+        """The network, on the device that one call asks for; auto leaves it where it is."""
+        if device != "auto":
+            self.module.to(pick_device(device))
+        return self.module
+
+    def __repr__(self) -> str:
+        return f"MambaYOLO({self._source!r}, task={self.task!r}, {len(self.names)} classes)"

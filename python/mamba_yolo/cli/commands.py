@@ -1,0 +1,139 @@
+"""Every command with its options; the options of train, val and predict are those of the Python API.
+
+Standard library only: `mamba-yolo --help` reads nothing else. Test: tests/cli/test_commands.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig, check_imgsz, check_range
+
+LabelFormat = Literal["yolo", "coco", "voc"]
+
+
+@dataclass(frozen=True)
+class InfoConfig:
+    """Options of `mamba-yolo info`."""
+
+    model: str = "mamba-yolo-t"
+    """Preset (mamba-yolo-{n,t,b,l}[-seg]) or a weights file."""
+    variant: Literal["v1", "v2"] = "v1"
+    """Variant of a preset."""
+    num_classes: int = 80
+    """Classes of a preset."""
+    imgsz: int = 640
+    """Side of the square network input that FLOPs are counted for."""
+    json: bool = False
+    """Print one JSON object on standard output and nothing else there."""
+
+    def __post_init__(self) -> None:
+        """Check every domain."""
+        check_imgsz(self.imgsz)
+        check_range("num_classes", self.num_classes, 1, 65_536)
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """Options of `mamba-yolo doctor`."""
+
+    json: bool = False
+    """Print one JSON object on standard output and nothing else there."""
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Options of `mamba-yolo check`."""
+
+    data: str = ""
+    """Data set: data.yaml, a folder, or an annotation file."""
+    json: bool = False
+    """Print one JSON object on standard output and nothing else there."""
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """Options of `mamba-yolo convert`."""
+
+    source: str = ""
+    """Data set to read: data.yaml, a folder, or an annotation file."""
+    target: str = ""
+    """Folder to write; it must not exist yet, or be empty."""
+    to: LabelFormat = "yolo"
+    """Format to write."""
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Options of `mamba-yolo demo`."""
+
+    project: str = "runs"
+    """Folder of all runs."""
+    name: str = "demo"
+    """Folder of this run inside the project; a number is added when it exists."""
+    seed: int = 0
+    """Seed of initial weights, order and augmentation."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Options of `mamba-yolo export`."""
+
+    model: str = ""
+    """Weights file."""
+    format: str = "onnx"
+    """Format to write."""
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """Options of `mamba-yolo benchmark`."""
+
+    model: tuple[str, ...] = ("mamba-yolo-n", "mamba-yolo-t")
+    """Presets or weights files."""
+    imgsz: tuple[int, ...] = (320, 640)
+    """Sides of the square network input."""
+    batch: int = 1
+    """Images per step."""
+    runs: int = 10
+    """Timed repetitions, after one that is not."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    json: bool = False
+    """Print one JSON object on standard output and nothing else there."""
+
+    def __post_init__(self) -> None:
+        """Check every domain."""
+        for side in self.imgsz:
+            check_imgsz(side)
+        check_range("batch", self.batch, 1, 10**6)
+        check_range("runs", self.runs, 1, 10**6)
+
+
+@dataclass(frozen=True)
+class VersionConfig:
+    """`mamba-yolo version` has no options."""
+
+
+class Command(NamedTuple):
+    """Options, one line of help, and the module of `mamba_yolo.cli` whose `run(config)` does it."""
+
+    config: type[Any]
+    summary: str
+    module: str
+
+
+COMMANDS = {
+    "train": Command(TrainConfig, "Train a detector on your photographs", "mamba_yolo.cli.train"),
+    "val": Command(ValConfig, "Measure a model on a data set", "mamba_yolo.cli.val"),
+    "predict": Command(PredictConfig, "Find objects in images and draw them", "mamba_yolo.cli.predict"),
+    "info": Command(InfoConfig, "Count parameters and FLOPs of a model", "mamba_yolo.cli.info"),
+    "doctor": Command(DoctorConfig, "Show what this machine will use, and test it", "mamba_yolo.cli.doctor"),
+    "check": Command(CheckConfig, "Look for faults in a data set", "mamba_yolo.cli.check"),
+    "convert": Command(ConvertConfig, "Rewrite a data set as YOLO, COCO or VOC", "mamba_yolo.cli.convert"),
+    "demo": Command(DemoConfig, "Train, validate and predict on packaged photographs", "mamba_yolo.cli.demo"),
+    "export": Command(ExportConfig, "Write a model in another format (in a later version)", "mamba_yolo.cli.export"),
+    "benchmark": Command(BenchmarkConfig, "Time models on this machine", "mamba_yolo.cli.benchmark"),
+    "version": Command(VersionConfig, "Print the version", "mamba_yolo.cli.version"),
+}

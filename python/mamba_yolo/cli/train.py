@@ -1,0 +1,28 @@
+"""`mamba-yolo train`. Test: tests/cli/test_train.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mamba_yolo.cli.console import Outcome
+from mamba_yolo.cli.val import metrics_table
+from mamba_yolo.config import check_given
+from mamba_yolo.engine.train import train
+
+if TYPE_CHECKING:
+    from mamba_yolo.config import TrainConfig
+
+
+def run(config: TrainConfig) -> Outcome:
+    """Train, then show the figures of the best weights."""
+    if not config.resume:  # a resumed run knows its data
+        check_given("data", config.data)
+    result = train(config)
+    best = result.best
+    return Outcome(
+        [
+            metrics_table(result.best_metrics),
+            f"best weights: {best}",
+            f"next: mamba-yolo predict model={best} source=PHOTO_OR_FOLDER",
+        ]
+    )

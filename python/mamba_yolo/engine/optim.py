@@ -1,0 +1,112 @@
+"""Optimizers of the release: SGD with Nesterov momentum, or AdamW for short runs.
+
+Three parameter groups: weights (decayed); norms, A_logs, Ds and every vector (not decayed); biases (not decayed, with a
+warm-up rate of their own). `dt_projs_bias` of the scan is a time step rather than an offset, so it goes with the norms
+and never sees the high bias rate. Test: tests/engine/test_optim.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from mamba_yolo.engine.schedule import Schedule, accumulation, optimizer_steps
+
+if TYPE_CHECKING:
+    from mamba_yolo.config import TrainConfig
+    from mamba_yolo.engine.schedule import Rates
+
+GROUPS = ("weights", "norms", "biases")
+AUTO_SGD_STEPS = 10_000  # `auto` takes SGD from here on
+ADAM_BETA1 = 0.9
+ADAM_BETA2 = 0.999
+SCAN_PARAMETERS = ("A_logs", "Ds")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is optimised: which optimizer, with which rates."""
+
+    kind: str
+    schedule: Schedule
+    steps: int
+    weight_decay: float
+
+    def describe(self) -> str:
+        """One line for the log."""
+        s = self.schedule
+        return (
+            f"{self.kind}: lr {s.lr0:g} to {s.lr0 * s.lrf:g}, weight decay {self.weight_decay:g}, "
+            f"{self.steps} steps of {s.accumulate} batches, warm-up {s.warmup_batches} batches"
+        )
+
+
+def make_plan(config: TrainConfig, batches_per_epoch: int, num_classes: int) -> Plan:
+    """Choose optimizer and schedule; `auto` is AdamW with lr 0.002 * 5 / (4 + classes) below 10,000 steps, else SGD."""
+    accumulate = accumulation(config.nbs, config.batch)
+    steps = optimizer_steps(config.epochs, batches_per_epoch, accumulate)
+    kind, lr0, momentum = config.optimizer, config.lr0, config.momentum
+    if kind == "auto":
+        kind = "adamw" if steps < AUTO_SGD_STEPS else "sgd"
+        if kind == "adamw":
+            lr0, momentum = round(0.002 * 5 / (4 + num_classes), 6), ADAM_BETA1
+    schedule = Schedule(
+        epochs=config.epochs,
+        batches_per_epoch=batches_per_epoch,
+        lr0=lr0,
+        lrf=config.lrf,
+        momentum=momentum,
+        accumulate=accumulate,
+        warmup_epochs=config.warmup_epochs,
+        # Adam scales its own steps: a rate of 0.1 would move every bias by 0.1 a step.
+        warmup_bias_lr=config.warmup_bias_lr if kind == "sgd" else 0.0,
+        warmup_momentum=min(config.warmup_momentum, momentum),
+    )
+    return Plan(kind, schedule, steps, config.weight_decay * config.batch * accumulate / config.nbs)
+
+
+def parameter_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Sort trainable parameters into `GROUPS`, each once, in the order of the model."""
+    groups: dict[str, list[nn.Parameter]] = {name: [] for name in GROUPS}
+    seen: set[int] = set()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                groups[_group_of(module, name, parameter)].append(parameter)
+    return groups
+
+
+def build_optimizer(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    """Make the optimizer of a plan; its rates are set before every step by `set_rates`."""
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "weight_decay": plan.weight_decay if name == "weights" else 0.0, "name": name}
+        for name, parameters in parameter_groups(model).items()
+    ]
+    lr, momentum = plan.schedule.lr0, plan.schedule.momentum
+    if plan.kind == "adamw":
+        return torch.optim.AdamW(groups, lr=lr, betas=(momentum, ADAM_BETA2))
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, rates: Rates) -> None:
+    """Write the rates of one batch into the parameter groups; Adam keeps its beta1."""
+    for group in optimizer.param_groups:
+        group["lr"] = rates.bias_lr if group["name"] == "biases" else rates.lr
+        if "momentum" in group:
+            group["momentum"] = rates.momentum
+
+
+def _group_of(module: nn.Module, name: str, parameter: nn.Parameter) -> str:
+    if name == "bias" and not _is_norm(module):
+        return "biases"
+    if _is_norm(module) or parameter.ndim <= 1 or name in SCAN_PARAMETERS or name.endswith("bias"):
+        return "norms"
+    return "weights"
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "Norm" in type(module).__name__

@@ -1,0 +1,190 @@
+"""From photographs to Results: letterbox, network, decode, NMS, back to the pixels of the photograph.
+
+A batch of one shape gets the smallest rectangle of stride multiples, a mixed one a square.
+Test: tests/engine/test_predict.py.
+
+Legend: B images, H W pixels, N boxes of one image.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mamba_yolo.boxes import clip_boxes
+from mamba_yolo.config import STRIDE_MULTIPLE_PX
+from mamba_yolo.data import letterbox
+from mamba_yolo.engine.sources import Photo, photos
+from mamba_yolo.models import decode
+from mamba_yolo.ops import nms_head
+from mamba_yolo.results import NUM_BOX_COLUMNS, Boxes, Masks, Results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from torch import Tensor
+
+    from mamba_yolo.config import PredictConfig
+    from mamba_yolo.models import Detector
+    from mamba_yolo.types import RawDetections
+
+MASK_THRESHOLD = 0.5
+
+
+class _Letterbox(NamedTuple):
+    """Network x = original x · gain + left."""
+
+    gain: float
+    left: int
+    top: int
+
+
+def predict(detector: Detector, names: Mapping[int, str], source: Any, config: PredictConfig) -> Iterator[Results]:
+    """Detect objects in every image of a source, one Results per image, in order.
+
+    The detector is put into eval mode and used on the device where it is.
+
+    Args:
+        detector: the network.
+        names: class index to class name.
+        source: see `engine.sources.photos`; wrong sources fail here, before the first image.
+        config: thresholds, image size, batch size.
+    """
+    return _predicted(detector.eval(), dict(names), photos(source), config)
+
+
+def save_results(results: Iterable[Results], folder: Path, config: PredictConfig) -> Iterator[Results]:
+    """Pass results on, writing a picture of each, and predictions.json after the last, as the config asks."""
+    taken: set[str] = set()
+    rows = []
+    for result in results:
+        if config.save:
+            result.save(folder / f"{_free_stem(Path(result.path).stem, taken)}.jpg")
+        if config.save_json:
+            height, width = result.orig_shape
+            rows.append({"path": result.path, "height": height, "width": width, "objects": result.summary()})
+        yield result
+    if config.save_json:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "predictions.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
+def _free_stem(stem: str, taken: set[str]) -> str:
+    """The stem, numbered when a picture of another image has it already."""
+    candidates = itertools.chain([stem], (f"{stem}_{i}" for i in itertools.count(2)))
+    free = next(c for c in candidates if c not in taken)
+    taken.add(free)
+    return free
+
+
+def _predicted(
+    detector: Detector, names: dict[int, str], images: Iterator[Photo], config: PredictConfig
+) -> Iterator[Results]:
+    while batch := list(itertools.islice(images, config.batch)):
+        yield from _predict_batch(detector, names, batch, config)
+
+
+@torch.inference_mode()
+def _predict_batch(
+    detector: Detector, names: dict[int, str], batch: Sequence[Photo], config: PredictConfig
+) -> list[Results]:
+    started = time.perf_counter()
+    device = next(detector.parameters()).device
+    images, boxings = _network_input(batch, config.imgsz)
+    images = images.to(device).float() / 255
+    prepared = _now(device)
+    raw = detector(images)
+    pred = decode(raw)
+    inferred = _now(device)
+    found = nms_head(
+        pred.float().cpu(),
+        conf_thr=config.conf,
+        iou_thr=config.iou,
+        agnostic=config.agnostic,
+        max_det=config.max_det,
+        num_classes=detector.config.num_classes,
+        classes=list(config.classes) or None,
+    )
+    results = [
+        _result(photo, names, rows, boxing, _protos(raw, i))
+        for i, (photo, rows, boxing) in enumerate(zip(batch, found, boxings, strict=True))
+    ]
+    finished = time.perf_counter()
+    spans = {"preprocess": prepared - started, "inference": inferred - prepared, "postprocess": finished - inferred}
+    for result in results:
+        result.speed = {name: 1000 * seconds / len(batch) for name, seconds in spans.items()}
+    return results
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, after the device has finished what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _network_input(batch: Sequence[Photo], imgsz: int) -> tuple[Tensor, list[_Letterbox]]:
+    """Letterboxed images (B, 3, H, W) uint8 and how each was placed."""
+    shapes = {photo.image.shape[:2] for photo in batch}
+    height, width = _smallest_rectangle(*shapes.pop(), imgsz) if len(shapes) == 1 else (imgsz, imgsz)
+    images, boxings = [], []
+    for photo in batch:
+        image, placing = letterbox(photo.image, height, width)
+        images.append(image)
+        boxings.append(_Letterbox(*placing))
+    return torch.from_numpy(np.stack(images)), boxings
+
+
+def _smallest_rectangle(height: int, width: int, imgsz: int) -> tuple[int, int]:
+    """Sides in multiples of the stride around an image whose longer side becomes imgsz."""
+    gain = imgsz / max(height, width)
+    high, wide = (math.ceil(round(side * gain) / STRIDE_MULTIPLE_PX) * STRIDE_MULTIPLE_PX for side in (height, width))
+    return max(high, STRIDE_MULTIPLE_PX), max(wide, STRIDE_MULTIPLE_PX)
+
+
+def _protos(raw: RawDetections, index: int) -> Tensor | None:
+    """Mask prototypes (32, H/4, W/4) of one image on the CPU, or None for detection models."""
+    return None if raw.protos is None else raw.protos[index].float().cpu()
+
+
+def _result(photo: Photo, names: dict[int, str], rows: Tensor, boxing: _Letterbox, protos: Tensor | None) -> Results:
+    """One Results from rows (N, 6 + coefficients) in pixels of the network input."""
+    shape = photo.image.shape[0], photo.image.shape[1]
+    boxes = rows[:, :NUM_BOX_COLUMNS].clone()
+    boxes[:, :4] -= torch.tensor([boxing.left, boxing.top] * 2)
+    boxes[:, :4] = clip_boxes(boxes[:, :4] / boxing.gain, *shape)
+    masks = None
+    if protos is not None:
+        masks = Masks(_masks(rows[:, NUM_BOX_COLUMNS:], protos, boxes[:, :4], boxing, shape), shape)
+    return Results(photo.path, names, shape, Boxes(boxes, shape), masks, photo.image)
+
+
+def _masks(coefs: Tensor, protos: Tensor, boxes: Tensor, boxing: _Letterbox, shape: tuple[int, int]) -> Tensor:
+    """Masks (N, H, W) uint8 of the original image: prototypes mixed by coefficients, resized, cut to the boxes.
+
+    One object at a time: 300 float masks of a large photograph would not fit into memory.
+    """
+    height, width = shape
+    stride = 4  # of the prototypes
+    top, left = boxing.top / stride, boxing.left / stride
+    y = (torch.arange(height) + 0.5) * boxing.gain / stride + top
+    x = (torch.arange(width) + 0.5) * boxing.gain / stride + left
+    grid_y, grid_x = 2 * y / protos.shape[1] - 1, 2 * x / protos.shape[2] - 1
+    masks = torch.zeros((len(coefs), height, width), dtype=torch.uint8)
+    for mask, coef, box in zip(masks, coefs, boxes.tolist(), strict=True):
+        x1, y1, x2, y2 = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
+        if x1 >= x2 or y1 >= y2:
+            continue
+        logits = torch.einsum("c,chw->hw", coef, protos)[None, None]
+        high, wide = y2 - y1, x2 - x1
+        places = torch.stack([grid_x[x1:x2].expand(high, wide), grid_y[y1:y2, None].expand(high, wide)], dim=-1)[None]
+        inside = torch.nn.functional.grid_sample(logits, places, align_corners=False, padding_mode="border").sigmoid()
+        mask[y1:y2, x1:x2] = (inside[0, 0] > MASK_THRESHOLD).to(torch.uint8)
+    return masks

@@ -1,0 +1,170 @@
+"""Validation: letterboxed batches → averaged weights → decode → NMS → boxes in image pixels → metrics.
+
+float32 throughout, whatever the training used, so that a saved file gives its figures again. Nothing is dropped for
+lack of time, and an output that is not a number is an error. Test: tests/engine/test_validate.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from mamba_yolo.boxes import clip_boxes
+from mamba_yolo.data import Loader
+from mamba_yolo.engine.metrics import Metrics, evaluate, truth_of
+from mamba_yolo.engine.progress import Reporter
+from mamba_yolo.engine.step import batch_losses, network_input
+from mamba_yolo.errors import ConfigError, TrainingError
+from mamba_yolo.models.decode import decode
+from mamba_yolo.ops import nms_head
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from mamba_yolo.data import Dataset
+    from mamba_yolo.engine.step import Criterion
+    from mamba_yolo.losses.detection import DetectionLossParts
+    from mamba_yolo.models.detector import Detector
+    from mamba_yolo.types import Batch, RawDetections
+
+    Watcher = Callable[[Batch, list[npt.NDArray[np.float32]]], None]
+
+LOWEST_CONF = 0.001  # what COCO figures are computed from
+
+
+def validate(
+    detector: Detector,
+    dataset: Dataset,
+    *,
+    imgsz: int = 640,
+    batch: int = 16,
+    conf: float = LOWEST_CONF,
+    iou: float = 0.7,
+    max_det: int = 300,
+    device: torch.device | str = "cpu",
+    threads: int = 0,
+    progress: Reporter | None = None,
+    criterion: Criterion | None = None,
+    watch: Watcher | None = None,
+) -> Metrics:
+    """Figures of a detector on every image of a data set.
+
+    Args:
+        detector: moved to `device`, left in eval mode.
+        dataset: images and ground truth.
+        imgsz: side of the square network input in pixels.
+        batch: images per step.
+        conf: lowest score kept.
+        iou: NMS threshold, per class.
+        max_det: most detections per image.
+        device: where to compute.
+        threads: image threads of the loader; 0 chooses.
+        progress: where to report; silent without it.
+        criterion: also report the loss.
+        watch: called with the first batch and its detections in network pixels.
+
+    Raises:
+        ConfigError: the detector has another number of classes than the data.
+        TrainingError: the network gives NaN or infinity.
+    """
+    _check_classes(detector, dataset)
+    device = torch.device(device)
+    detector.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    loader = Loader(dataset, imgsz=imgsz, batch_size=batch, train=False, threads=threads)
+    rows: dict[int, npt.NDArray[np.float32]] = {}
+    clock, losses = _Clock(device), _LossMean()
+    with (progress or Reporter(quiet=True)).bar("validate", len(loader)) as bar, torch.inference_mode():
+        for current in loader.epoch(0):
+            clock.lap("load")
+            raw = detector(network_input(current.images, device))
+            clock.lap("network")
+            if criterion is not None:
+                losses.add(batch_losses(raw, current, criterion, device), len(current.images))
+            found = _detect(raw, current, dataset, conf=conf, iou=iou, max_det=max_det)
+            if watch is not None and not rows:
+                watch(current, [f.numpy() for f in found])
+            for sample, letterbox, boxes in zip(current.sample_index.tolist(), current.letterbox, found, strict=True):
+                rows[sample] = _to_image(boxes, letterbox, dataset.image_size(sample)).numpy()
+            clock.lap("nms")
+            bar.advance(images=len(current.images))
+    order = sorted(rows)
+    metrics = evaluate([truth_of(dataset[i]) for i in order], [rows[i] for i in order], dataset.names)
+    return dataclasses.replace(metrics, speed_ms=clock.per_image(len(rows)), losses=losses.mean())
+
+
+def _detect(
+    raw: RawDetections, batch: Batch, dataset: Dataset, *, conf: float, iou: float, max_det: int
+) -> list[Tensor]:
+    """Rows per image in network pixels, on the CPU."""
+    decoded = decode(raw)
+    _check_finite(decoded, batch, dataset)
+    classes = len(dataset.names)
+    rows = nms_head(decoded, conf_thr=conf, iou_thr=iou, multi_label=True, max_det=max_det, num_classes=classes)
+    return [r.cpu() for r in rows]
+
+
+def _to_image(rows: Tensor, letterbox: Tensor, size: tuple[int, int]) -> Tensor:
+    """Network pixels to pixels of the original image, clipped to it; (n, 6) stays (n, 6)."""
+    gain, left, top = letterbox
+    shift = torch.stack([left, top, left, top])
+    boxes = clip_boxes((rows[:, :4] - shift) / gain, *size)
+    return torch.cat([boxes, rows[:, 4:6]], dim=1)
+
+
+def _check_classes(detector: Detector, dataset: Dataset) -> None:
+    if detector.config.num_classes != len(dataset.names):
+        raise ConfigError(
+            f"the model has {detector.config.num_classes} classes, the data {len(dataset.names)}; "
+            "use the data it was trained on, or train it on these"
+        )
+
+
+def _check_finite(decoded: Tensor, batch: Batch, dataset: Dataset) -> None:
+    fine = torch.isfinite(decoded).flatten(1).all(dim=1)
+    if not bool(fine.all()):
+        first = int(batch.sample_index[int((~fine).int().argmax())])
+        raise TrainingError(
+            f"the network gives NaN or infinity for {dataset[first].path}: its weights are damaged, use an earlier file"
+        )
+
+
+class _Clock:
+    """Time by phase, GPU work included."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = {}
+        self.last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        now = time.perf_counter()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self.last
+        self.last = now
+
+    def per_image(self, images: int) -> dict[str, float]:
+        return {phase: 1000 * seconds / max(images, 1) for phase, seconds in self.seconds.items()}
+
+
+class _LossMean:
+    """Mean loss per batch, weighted by images."""
+
+    def __init__(self) -> None:
+        self.sums = {"box": 0.0, "cls": 0.0, "dfl": 0.0}
+        self.images = 0
+
+    def add(self, parts: DetectionLossParts, images: int) -> None:
+        self.images += images
+        for name in self.sums:
+            self.sums[name] += float(getattr(parts, name)) * images
+
+    def mean(self) -> dict[str, float]:
+        return {name: value / self.images for name, value in self.sums.items()} if self.images else {}

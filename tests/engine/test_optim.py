@@ -1,0 +1,77 @@
+"""Parameter groups, the choice of optimizer, weight decay."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mamba_yolo.config import DetectorConfig, TrainConfig
+from mamba_yolo.engine.optim import build_optimizer, make_plan, parameter_groups, set_rates
+from mamba_yolo.engine.schedule import Rates
+from mamba_yolo.models.detector import Detector
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return Detector(DetectorConfig(width=1 / 16, num_classes=2, stage_depths=(1, 1, 1, 1)))
+
+
+def test_every_parameter_is_in_one_group_and_decay_spares_what_it_must(detector):
+    groups = parameter_groups(detector)
+    group_of = {id(p): name for name, parameters in groups.items() for p in parameters}
+    names = {name: group_of[id(p)] for name, p in detector.named_parameters() if p.requires_grad}
+    assert len(names) == sum(map(len, groups.values()))
+    for name, group in names.items():
+        leaf = name.rsplit(".", 1)[-1]
+        if leaf in ("A_logs", "Ds", "dt_projs_bias") or "norm" in name:
+            assert group == "norms", name
+        elif leaf == "bias":
+            assert group == "biases", name
+        else:
+            assert group == "weights", name
+    assert {n.rsplit(".", 1)[-1] for n in names} >= {"A_logs", "Ds", "dt_projs_bias", "x_proj_weight", "weight", "bias"}
+
+
+def test_frozen_and_shared_parameters():
+    layer = nn.Linear(2, 2)
+    layer.bias.requires_grad_(False)
+    groups = parameter_groups(nn.Sequential(layer, layer))
+    assert [len(g) for g in groups.values()] == [1, 0, 0]
+
+
+def test_only_weights_decay():
+    plan = make_plan(TrainConfig(optimizer="sgd"), 100, 2)
+    optimizer = build_optimizer(nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)), plan)
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [5e-4, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(("batch", "decay"), [(16, 5e-4), (128, 1e-3), (24, 5e-4 * 72 / 64)])
+def test_weight_decay_follows_the_real_batch(batch, decay):
+    assert make_plan(TrainConfig(batch=batch), 100, 2).weight_decay == pytest.approx(decay)
+
+
+def test_auto_takes_adamw_for_short_runs():
+    plan = make_plan(TrainConfig(epochs=100), 400, 3)  # 100 steps an epoch
+    assert plan.kind == "sgd"
+    plan = make_plan(TrainConfig(epochs=99), 400, 3)
+    assert plan.kind == "adamw"
+    assert plan.schedule.lr0 == pytest.approx(0.002 * 5 / 7, abs=1e-6)
+    assert plan.schedule.momentum == 0.9
+    assert plan.schedule.at(0, 0).bias_lr == 0
+
+
+def test_chosen_optimizer_keeps_the_given_rate():
+    assert make_plan(TrainConfig(optimizer="adamw", lr0=3e-4), 10, 3).schedule.lr0 == 3e-4
+    plan = make_plan(TrainConfig(optimizer="sgd"), 10, 3)
+    assert isinstance(build_optimizer(nn.Linear(1, 1), plan), torch.optim.SGD)
+    assert plan.schedule.at(0, 0).bias_lr == 0.1
+
+
+def test_rates_reach_the_groups():
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    optimizer = build_optimizer(model, make_plan(TrainConfig(optimizer="sgd"), 10, 3))
+    set_rates(optimizer, Rates(lr=0.5, bias_lr=0.25, momentum=0.75, accumulate=1))
+    assert [g["lr"] for g in optimizer.param_groups] == [0.5, 0.5, 0.25]
+    assert [g["momentum"] for g in optimizer.param_groups] == [0.75] * 3
+    assert all(g["nesterov"] for g in optimizer.param_groups)
