@@ -71,7 +71,9 @@ def test_boxes_are_in_pixels_of_the_image(height, width):
 def test_the_input_is_the_smallest_rectangle_for_one_shape_and_a_square_for_several():
     detector = FindsTheBrightRectangle()
     list(predict(detector, NAMES, [photo(200, 300, BOX)] * 2, dataclasses.replace(CONFIG, batch=2)))
-    results = list(predict(detector, NAMES, [photo(200, 300, BOX), photo(300, 200, BOX)], dataclasses.replace(CONFIG, batch=2)))
+    results = list(
+        predict(detector, NAMES, [photo(200, 300, BOX), photo(300, 200, BOX)], dataclasses.replace(CONFIG, batch=2))
+    )
     assert detector.shapes == [(2, 3, 224, 320), (2, 3, 320, 320)]
     for result in results:
         assert result.boxes.xyxy[0].tolist() == pytest.approx(BOX, abs=1.5)

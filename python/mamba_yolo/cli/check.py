@@ -16,7 +16,7 @@ def run(config: CheckConfig) -> Outcome:
     """Look at labels and images; exit code 1 when there are errors."""
     check_given("data", config.data)
     report = check_dataset(config.data)
-    rows = [(kind, *problem) for kind, found in _kinds(report) for problem in found]
+    rows = [("error", *problem) for problem in report.errors] + [("warning", *problem) for problem in report.warnings]
     shown = [table("", ("kind", "file", "line or id", "what", "what is done"), rows)] if rows else []
     counts = f"{len(report.errors)} errors, {len(report.warnings)} warnings"
     return Outcome([*shown, f"{config.data}: {counts}"], report.to_dict(), 1 if report.errors else 0)

@@ -12,4 +12,6 @@ if TYPE_CHECKING:
 
 def run(config: ExportConfig) -> NoReturn:
     """Say that it comes later."""
-    raise NotYetError(f"export to {config.format} is not in this version; weights are plain safetensors files meanwhile")
+    raise NotYetError(
+        f"export to {config.format} is not in this version; weights are plain safetensors files meanwhile"
+    )

@@ -34,8 +34,8 @@ def metrics_table(metrics: Metrics) -> Table:
     return table(f"{metrics.images} images, P and R at confidence {metrics.confidence:.3f}", columns, rows)
 
 
-def _figure(value: float | str) -> str:
+def _figure(value: object) -> str:
     """A figure with three digits; a dash without ground truth."""
     if isinstance(value, float):
-        return f"{value:.3f}" if value >= 0 else "–"
+        return f"{value:.3f}" if value >= 0 else "-"
     return str(value)

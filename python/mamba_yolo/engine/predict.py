@@ -133,7 +133,7 @@ def _now(device: torch.device) -> float:
 def _network_input(batch: Sequence[Photo], imgsz: int) -> tuple[Tensor, list[_Letterbox]]:
     """Letterboxed images (B, 3, H, W) uint8 and how each was placed."""
     shapes = {photo.image.shape[:2] for photo in batch}
-    height, width = _smallest_rectangle(*shapes.pop(), imgsz) if len(shapes) == 1 else (imgsz, imgsz)
+    height, width = _smallest_rectangle(shapes.pop(), imgsz) if len(shapes) == 1 else (imgsz, imgsz)
     images, boxings = [], []
     for photo in batch:
         image, placing = letterbox(photo.image, height, width)
@@ -142,10 +142,10 @@ def _network_input(batch: Sequence[Photo], imgsz: int) -> tuple[Tensor, list[_Le
     return torch.from_numpy(np.stack(images)), boxings
 
 
-def _smallest_rectangle(height: int, width: int, imgsz: int) -> tuple[int, int]:
+def _smallest_rectangle(shape: tuple[int, ...], imgsz: int) -> tuple[int, int]:
     """Sides in multiples of the stride around an image whose longer side becomes imgsz."""
-    gain = imgsz / max(height, width)
-    high, wide = (math.ceil(round(side * gain) / STRIDE_MULTIPLE_PX) * STRIDE_MULTIPLE_PX for side in (height, width))
+    gain = imgsz / max(shape)
+    high, wide = (math.ceil(round(side * gain) / STRIDE_MULTIPLE_PX) * STRIDE_MULTIPLE_PX for side in shape)
     return max(high, STRIDE_MULTIPLE_PX), max(wide, STRIDE_MULTIPLE_PX)
 
 
@@ -184,9 +184,7 @@ def _masks(coefs: Tensor, protos: Tensor, boxes: Tensor, boxing: _Letterbox, sha
             continue
         logits = torch.einsum("c,chw->hw", coef, protos)[None, None]
         high, wide = y2 - y1, x2 - x1
-        places = torch.stack(
-            [grid_x[x1:x2].expand(high, wide), grid_y[y1:y2, None].expand(high, wide)], dim=-1
-        )[None]
+        places = torch.stack([grid_x[x1:x2].expand(high, wide), grid_y[y1:y2, None].expand(high, wide)], dim=-1)[None]
         inside = torch.nn.functional.grid_sample(logits, places, align_corners=False, padding_mode="border").sigmoid()
         mask[y1:y2, x1:x2] = (inside[0, 0] > MASK_THRESHOLD).to(torch.uint8)
     return masks
