@@ -2,8 +2,11 @@
 //!
 //! Python sees this crate through [`mod@py`] only; everything else builds and tests without it.
 
+pub mod cpu;
 pub mod error;
 pub mod nms;
+pub mod scan;
+pub mod simd;
 pub mod threads;
 
 #[cfg(feature = "python")]

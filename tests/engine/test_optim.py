@@ -24,9 +24,7 @@ def test_every_parameter_is_in_one_group_and_decay_spares_what_it_must(detector)
     assert len(names) == sum(map(len, groups.values()))
     for name, group in names.items():
         leaf = name.rsplit(".", 1)[-1]
-        if leaf in ("A_logs", "Ds", "dt_projs_bias"):
-            assert group == "norms", name
-        elif "norm" in name:
+        if leaf in ("A_logs", "Ds", "dt_projs_bias") or "norm" in name:
             assert group == "norms", name
         elif leaf == "bias":
             assert group == "biases", name

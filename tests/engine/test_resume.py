@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine import tiny
 
+from engine import tiny
 from mamba_yolo.engine import checkpoint
 from mamba_yolo.engine.callbacks import Callback
 from mamba_yolo.engine.progress import Reporter
@@ -57,7 +57,10 @@ def assert_same_run(a, b):
         row.pop("time")
         row["validation"].pop("speed_ms")
     assert rows[0] == rows[1]
-    columns = [[line.split(",")[:1] + line.split(",")[2:] for line in (f / "results.csv").read_text().splitlines()] for f in (a, b)]
+    columns = [
+        [line.split(",")[:1] + line.split(",")[2:] for line in (f / "results.csv").read_text().splitlines()]
+        for f in (a, b)
+    ]
     assert columns[0] == columns[1]
 
 
@@ -83,11 +86,12 @@ from mamba_yolo.engine.train import train
 
 tiny.install(setattr)
 
-class Slow(Callback):
+class Tell(Callback):
     def on_epoch_end(self, epoch, row, metrics):
         print(epoch, flush=True)
 
-train(tiny.tiny_config(Path(sys.argv[1])), model=tiny.tiny_detector(), callbacks=[Slow()], progress=Reporter(quiet=True))
+config = tiny.tiny_config(Path(sys.argv[1]))
+train(config, model=tiny.tiny_detector(), callbacks=[Tell()], progress=Reporter(quiet=True))
 """
 
 
@@ -122,8 +126,19 @@ def test_rows_past_the_checkpoint_are_written_once(tmp_path):
     with (tmp_path / "train/metrics.jsonl").open("a") as file:
         file.write('{"epoch": 3}\n{"epo')
     resume(tmp_path)
-    assert [line.split(",")[0] for line in (tmp_path / "train/results.csv").read_text().splitlines()] == ["epoch", "1", "2", "3", "4"]
-    assert [json.loads(line)["epoch"] for line in (tmp_path / "train/metrics.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
+    assert [line.split(",")[0] for line in (tmp_path / "train/results.csv").read_text().splitlines()] == [
+        "epoch",
+        "1",
+        "2",
+        "3",
+        "4",
+    ]
+    assert [json.loads(line)["epoch"] for line in (tmp_path / "train/metrics.jsonl").read_text().splitlines()] == [
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 def test_newest_run_is_resumed(tmp_path):
@@ -164,7 +179,9 @@ def test_other_options_are_refused(tmp_path, options, named):
 def test_other_classes_are_refused(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, [StopAfter(1)])
-    monkeypatch.setattr("mamba_yolo.engine.prepare.open_dataset", lambda path, split: tiny.TinyDataset(4, {0: "x", 1: "y"}))
+    monkeypatch.setattr(
+        "mamba_yolo.engine.prepare.open_dataset", lambda path, split: tiny.TinyDataset(4, {0: "x", 1: "y"})
+    )
     with pytest.raises(CheckpointError, match="classes of tiny are not those of this run"):
         resume(tmp_path)
 

@@ -10,10 +10,10 @@ from mamba_yolo.engine.schedule import Schedule, accumulation, ema_tau, optimize
 
 
 def schedule(**values):
-    defaults = dict(
-        epochs=100, batches_per_epoch=50, lr0=0.01, lrf=0.01, momentum=0.937, accumulate=4,
-        warmup_epochs=3.0, warmup_bias_lr=0.1, warmup_momentum=0.8,
-    )  # fmt: skip
+    defaults = {
+        "epochs": 100, "batches_per_epoch": 50, "lr0": 0.01, "lrf": 0.01, "momentum": 0.937, "accumulate": 4,
+        "warmup_epochs": 3.0, "warmup_bias_lr": 0.1, "warmup_momentum": 0.8,
+    }  # fmt: skip
     return Schedule(**(defaults | values))
 
 
@@ -52,7 +52,9 @@ def test_no_warm_up():
     assert schedule(warmup_epochs=0.0).at(0, 0).lr == 0.01
 
 
-@pytest.mark.parametrize(("nominal", "batch", "expected"), [(64, 16, 4), (64, 64, 1), (64, 512, 1), (64, 24, 3), (1, 8, 1)])
+@pytest.mark.parametrize(
+    ("nominal", "batch", "expected"), [(64, 16, 4), (64, 64, 1), (64, 512, 1), (64, 24, 3), (1, 8, 1)]
+)
 def test_accumulation(nominal, batch, expected):
     assert accumulation(nominal, batch) == expected
 

@@ -6,9 +6,9 @@ import copy
 
 import pytest
 import torch
-from engine import tiny
 from torch import nn
 
+from engine import tiny
 from mamba_yolo.config import DetectorConfig, TrainConfig
 from mamba_yolo.engine.ema import Ema
 from mamba_yolo.engine.optim import build_optimizer, make_plan
@@ -101,7 +101,9 @@ def test_bad_loss_changes_nothing_and_names_the_files(bad):
 
     model = Plain()
     before = model.layer.weight.detach().clone()
-    with pytest.raises(TrainingError, match=r"step 1: the loss is not finite \(lr 0\.01\); images of the batch: 0\.png, 1\.png\."):
+    with pytest.raises(
+        TrainingError, match=r"step 1: the loss is not finite \(lr 0\.01\); images of the batch: 0\.png, 1\.png\."
+    ):
         step(stepper(model, Bad(2)), batches(2)[0])
     assert torch.equal(model.layer.weight, before)
 

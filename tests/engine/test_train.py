@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from engine import tiny
 
+from engine import tiny
 from mamba_yolo.engine import checkpoint
 from mamba_yolo.engine import train as train_module
 from mamba_yolo.engine.callbacks import Callback
@@ -34,7 +34,13 @@ def test_run_folder_holds_what_yolo_users_expect(tmp_path):
     result = run(tmp_path)
     assert result.run_dir == tmp_path / "train"
     files = {str(p.relative_to(result.run_dir)) for p in result.run_dir.rglob("*") if p.is_file()}
-    assert files == {"args.yaml", "results.csv", "metrics.jsonl", "weights/last.safetensors", "weights/best.safetensors"}
+    assert files == {
+        "args.yaml",
+        "results.csv",
+        "metrics.jsonl",
+        "weights/last.safetensors",
+        "weights/best.safetensors",
+    }
     with (result.run_dir / "results.csv").open() as file:
         rows = list(csv.reader(file))
     assert rows[0] == list(COLUMNS)
@@ -91,8 +97,16 @@ def test_other_weights_in_the_best_file_fail_loudly(tmp_path, monkeypatch):
 
     def validate(*_args, **_kwargs):
         value = next(figures)
-        return type("Fake", (), {"fitness": value, "losses": {}, "figures": lambda _: {"map50": value, "map50_95": value,
-                                 "precision": value, "recall": value}, "to_dict": lambda _: {}})()
+        return type(
+            "Fake",
+            (),
+            {
+                "fitness": value,
+                "losses": {},
+                "figures": lambda _: {"map50": value, "map50_95": value, "precision": value, "recall": value},
+                "to_dict": lambda _: {},
+            },
+        )()
 
     monkeypatch.setattr(train_module, "validate", validate)
     with pytest.raises(TrainingError, match=r"gives map50 0\.400000 where training measured 0\.500000"):
@@ -109,7 +123,9 @@ def test_nan_loss_stops_with_step_files_and_advice_and_leaves_the_checkpoint(tmp
             return parts._replace(total=parts.total * float("nan")) if BreaksLater.calls == 4 else parts
 
     monkeypatch.setattr("mamba_yolo.engine.prepare.DetectionLoss", BreaksLater)
-    with pytest.raises(TrainingError, match=r"step 4: the loss is not finite .*image\d+\.png.*lower --lr0.*mamba-yolo check"):
+    with pytest.raises(
+        TrainingError, match=r"step 4: the loss is not finite .*image\d+\.png.*lower --lr0.*mamba-yolo check"
+    ):
         run(tmp_path)
     assert checkpoint.load(tmp_path / "train/weights/last.safetensors").resume.epoch == 1
 
@@ -184,7 +200,8 @@ def test_callbacks_see_the_run(tmp_path):
     run(tmp_path, epochs=2, callbacks=[listener])
     epoch = [("validation", 4), ("epoch", 1)]
     assert listener.events == [
-        ("start", True), ("batch", 0), ("batch", 1), *epoch, ("validation", 4), ("epoch", 2), ("validation", 4), ("end", 5)
+        ("start", True), ("batch", 0), ("batch", 1), *epoch,
+        ("validation", 4), ("epoch", 2), ("validation", 4), ("end", 5),
     ]  # fmt: skip
 
 

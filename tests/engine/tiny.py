@@ -5,6 +5,7 @@ They keep the interfaces of mamba_yolo.data, the detector and the loss, so the e
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,12 +60,19 @@ class TinyLoader:
     """Loader whose bytes depend on (seed, epoch, position) alone."""
 
     def __init__(
-        self, dataset, imgsz=IMGSZ, batch_size=4, train=True, seed=0, threads=0, augment=AugmentConfig()  # noqa: B008
+        self,
+        dataset,
+        imgsz=IMGSZ,
+        batch_size=4,
+        train=True,
+        seed=0,
+        threads=0,
+        augment=AugmentConfig(),  # noqa: B008
     ):
         self.dataset, self.batch_size, self.train, self.seed, self.augment = dataset, batch_size, train, seed, augment
 
     def __len__(self):
-        return -(-len(self.dataset) // self.batch_size)
+        return math.ceil(len(self.dataset) / self.batch_size)
 
     def epoch(self, number, augment=None):
         order = np.arange(len(self.dataset))
@@ -141,8 +149,8 @@ class TinyLoss:
 
 def tiny_config(folder, **options):
     """Options of a run of 4 epochs of 2 batches on the CPU."""
-    values = dict(data="tiny", epochs=4, imgsz=IMGSZ, batch=4, nbs=8, project=str(folder), device="cpu", plots=False)
-    return TrainConfig(**(values | options))
+    values = {"data": "tiny", "epochs": 4, "imgsz": IMGSZ, "batch": 4, "nbs": 8, "device": "cpu", "plots": False}
+    return TrainConfig(**(values | {"project": str(folder)} | options))
 
 
 def open_tiny(path, split="train"):

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import shared
 from mamba_yolo.errors import ConfigError, DetectionError
 from mamba_yolo.ops import nms, nms_head
 

@@ -1,7 +1,7 @@
 """Averaged weights: after every optimizer step, average += (1 - d) (weights - average).
 
-d = decay * (1 - exp(-n / tau)), n counts updates. Floating-point buffers (batch-norm statistics) are averaged the same way, counters are copied: the
-average must be usable as it stands. Test: tests/engine/test_ema.py.
+d = decay * (1 - exp(-n / tau)), n counts updates. Floating-point buffers (batch-norm statistics) are averaged the same
+way, counters are copied: the average must be usable as it stands. Test: tests/engine/test_ema.py.
 """
 
 from __future__ import annotations

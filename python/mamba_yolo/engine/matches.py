@@ -111,7 +111,7 @@ def confusion_matrix(
     """
     counts = np.zeros((nc + 1, nc + 1), np.int64)
     for truth, found_rows, match in zip(truths, detections, matches, strict=True):
-        sure = found_rows[match.rows, 4] >= confidence
+        sure = found_rows[match.rows, 4].astype(np.float64) >= confidence  # as the curves compare
         rows, found = match.rows[sure], match.found[sure]
         hits = found[found >= 0]
         np.add.at(counts, (truth.classes[hits], truth.classes[hits]), 1)

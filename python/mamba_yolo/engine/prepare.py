@@ -17,8 +17,9 @@ from mamba_yolo.engine.checkpoint import fit_classes, load_model
 from mamba_yolo.engine.device import pick_device
 from mamba_yolo.engine.ema import Ema
 from mamba_yolo.engine.optim import Plan, build_optimizer, make_plan
-from mamba_yolo.engine.recorder import Recorder, new_run_folder
+from mamba_yolo.engine.recorder import Recorder
 from mamba_yolo.engine.resume import find_checkpoint, restore, resumed_config
+from mamba_yolo.engine.runs import new_run_folder
 from mamba_yolo.engine.schedule import ema_tau
 from mamba_yolo.engine.step import Stepper, choose_precision
 from mamba_yolo.errors import CheckpointError, DataError

@@ -44,21 +44,6 @@ COLUMNS = (
 )
 
 
-def new_run_folder(project: str | Path, name: str) -> Path:
-    """Make project/name, or project/name2 and so on, where that exists."""
-    number = 1
-    while True:
-        folder = Path(project) / (name if number == 1 else f"{name}{number}")
-        try:
-            (folder / "weights").mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise SaveError(f"cannot make the run folder {folder}: {error}") from error
-        else:
-            return folder
-
-
 def last_checkpoint(project: str | Path, name: str) -> Path:
     """The newest weights/last.safetensors among project/name, name2 and so on.
 
@@ -86,6 +71,7 @@ class Recorder:
     """
 
     def __init__(self, folder: Path, config: TrainConfig, epoch: int = 0) -> None:
+        (folder / "weights").mkdir(exist_ok=True)
         self.csv_path = folder / "results.csv"
         self.jsonl_path = folder / "metrics.jsonl"
         write_text(folder / "args.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))

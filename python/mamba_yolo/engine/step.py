@@ -7,7 +7,7 @@ batch. A loss or gradient that is not finite stops the run before any weight cha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,26 +20,12 @@ if TYPE_CHECKING:
 
     from mamba_yolo.engine.ema import Ema
     from mamba_yolo.engine.schedule import Rates
+    from mamba_yolo.losses.detection import DetectionLossParts
     from mamba_yolo.types import Batch, RawDetections
 
+    Criterion = Callable[[RawDetections, Tensor, Tensor, Tensor], DetectionLossParts]
+
 MOST_FILES_NAMED = 16
-
-
-class LossParts(Protocol):
-    """Sum for backward and the three parts for the log, all scalars."""
-
-    total: Tensor
-    box: Tensor
-    cls: Tensor
-    dfl: Tensor
-
-
-class Criterion(Protocol):
-    """A detection loss, as losses.detection.DetectionLoss."""
-
-    def __call__(self, raw: RawDetections, boxes: Tensor, classes: Tensor, batch_index: Tensor, /) -> LossParts:
-        """Score raw outputs against normalised cxcywh boxes."""
-        ...
 
 
 class Losses(NamedTuple):
@@ -70,7 +56,7 @@ def network_input(images: Tensor, device: torch.device) -> Tensor:
     return images.to(device, non_blocking=True).float().div_(255).contiguous(memory_format=torch.channels_last)
 
 
-def batch_losses(raw: RawDetections, batch: Batch, criterion: Criterion, device: torch.device) -> LossParts:
+def batch_losses(raw: RawDetections, batch: Batch, criterion: Criterion, device: torch.device) -> DetectionLossParts:
     """Loss of the raw outputs for a batch, in float32 whatever the network computed in."""
     raw = raw._replace(levels=[level.float() for level in raw.levels])
     return criterion(raw, batch.boxes_cxcywh_norm.to(device), batch.classes.to(device), batch.batch_index.to(device))

@@ -17,6 +17,7 @@ import numpy as np
 from mamba_yolo.engine.callbacks import BATCHES_SHOWN, Callback, describe
 from mamba_yolo.engine.checkpoint import Checkpoint, fit_classes, save
 from mamba_yolo.engine.checkpoint import load as load_checkpoint
+from mamba_yolo.engine.pictures import Pictures
 from mamba_yolo.engine.prepare import Training, describe_run, resume, start
 from mamba_yolo.engine.progress import Reporter, memory_note
 from mamba_yolo.engine.resume import capture
@@ -78,6 +79,8 @@ def train(
         SaveError: nothing can be written; the last checkpoint is untouched.
     """
     reporter = progress or Reporter()
+    if config.plots:
+        callbacks = (*callbacks, Pictures(reporter))
     if config.resume:
         training = resume(config, reporter, callbacks)
     else:

@@ -16,7 +16,7 @@ from mamba_yolo.boxes import clip_boxes
 from mamba_yolo.data import Loader
 from mamba_yolo.engine.metrics import Metrics, evaluate, truth_of
 from mamba_yolo.engine.progress import Reporter
-from mamba_yolo.engine.step import Criterion, batch_losses, network_input
+from mamba_yolo.engine.step import batch_losses, network_input
 from mamba_yolo.errors import ConfigError, TrainingError
 from mamba_yolo.models.decode import decode
 from mamba_yolo.ops import nms_head
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mamba_yolo.data import Dataset
+    from mamba_yolo.engine.step import Criterion
+    from mamba_yolo.losses.detection import DetectionLossParts
     from mamba_yolo.models.detector import Detector
     from mamba_yolo.types import Batch
 
@@ -91,7 +93,14 @@ def validate(
                 losses.add(batch_losses(raw, current, criterion, device), len(current.images))
             decoded = decode(raw)
             _check_finite(decoded, current, dataset)
-            found = nms_head(decoded, conf_thr=conf, iou_thr=iou, multi_label=True, max_det=max_det)
+            found = nms_head(
+                decoded,
+                conf_thr=conf,
+                iou_thr=iou,
+                multi_label=True,
+                max_det=max_det,
+                num_classes=len(dataset.names),
+            )
             if watch is not None and not rows:
                 watch(current, [f.cpu().numpy() for f in found])
             for sample, letterbox, boxes in zip(current.sample_index.tolist(), current.letterbox, found, strict=True):
@@ -146,7 +155,7 @@ class _LossMean:
         self.sums = {"box": 0.0, "cls": 0.0, "dfl": 0.0}
         self.images = 0
 
-    def add(self, parts: object, images: int) -> None:
+    def add(self, parts: DetectionLossParts, images: int) -> None:
         self.images += images
         for name in self.sums:
             self.sums[name] += float(getattr(parts, name)) * images

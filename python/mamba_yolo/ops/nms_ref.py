@@ -41,7 +41,7 @@ def nms_ref(
         if kind == "soft_linear":
             penalty_N = torch.where(overlap_N.double() > iou_thr, 1 - overlap_N, 1.0)
         else:
-            penalty_N = torch.exp(-overlap_N.nan_to_num(0) ** 2 / GAUSSIAN_SIGMA)
+            penalty_N = torch.exp(-(overlap_N.nan_to_num(0) ** 2) / GAUSSIAN_SIGMA)
         scores_N = torch.where(rivals_N, scores_N * penalty_N, scores_N)
         alive_N &= scores_N >= SCORE_FLOOR
     return torch.tensor(kept, dtype=torch.int64)

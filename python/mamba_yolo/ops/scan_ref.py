@@ -66,11 +66,11 @@ def ss2d_scan_ref(
     N = A_logs.shape[1]
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     dt_weight, dt_bias, A_logs, Ds = (p.to(dtype) for p in (dt_weight, dt_bias, A_logs, Ds))
-    x_BLD, proj_BLKP = x.to(dtype), proj.to(dtype).unflatten(2, (K, R + 2 * N))
+    x_BLD, proj_BLKP = x.to(dtype), proj.to(dtype).reshape(*proj.shape[:2], K, R + 2 * N)
     y_BLD = torch.zeros_like(x_BLD)
     for k, order_L in enumerate(scan_orders(height, width, x.device)):
         u_BLD = x_BLD[:, order_L]
-        dt_BLR, B_BLN, C_BLN = proj_BLKP[:, order_L, k].split([R, N, N], dim=2)
+        dt_BLR, B_BLN, C_BLN = torch.split(proj_BLKP[:, order_L, k], [R, N, N], dim=2)
         y_BDL = selective_scan_ref(
             u_BLD.mT,
             (dt_BLR @ dt_weight[k].T).mT,

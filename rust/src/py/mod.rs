@@ -7,16 +7,29 @@
 mod arrays;
 mod errors;
 mod nms;
+mod scan;
 
 /// What Python may call, in one list.
 #[pyo3::pymodule]
 mod _rust {
     #[pymodule_export]
     use super::nms::{nms_boxes, nms_head};
+    #[pymodule_export]
+    use super::scan::{
+        cpu_level, scan_backward_f32, scan_backward_f64, scan_forward_f32, scan_forward_f64,
+    };
 
     /// True for an unoptimised build: importing it warns and benches refuse it.
     #[pymodule_export]
     const DEBUG_BUILD: bool = cfg!(debug_assertions);
+
+    /// Tokens between two checkpoints of the scan.
+    #[pymodule_export]
+    const SCAN_TILE: usize = crate::scan::TILE;
+
+    /// Bytes of a channel group of the scan.
+    #[pymodule_export]
+    const SCAN_GROUP_BYTES: usize = 64;
 
     /// Version of the crate.
     #[pymodule_export]

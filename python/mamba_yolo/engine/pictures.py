@@ -1,0 +1,147 @@
+"""Pictures of a run, under the names YOLO users look for: labels, first batches, validation, curves, confusion.
+
+Batches need Pillow only; curves need matplotlib, and without it one line says how to get it.
+Test: tests/engine/test_pictures.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mamba_yolo.engine.callbacks import Callback
+from mamba_yolo.engine.matches import CONFIDENCES
+from mamba_yolo.engine.recorder import read_rows
+from mamba_yolo.errors import MissingPackageError, SaveError
+from mamba_yolo.visual import plots
+from mamba_yolo.visual.draw import draw_detections, grid
+from mamba_yolo.visual.write import write_picture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from mamba_yolo.engine.callbacks import Run
+    from mamba_yolo.engine.metrics import Metrics
+    from mamba_yolo.engine.progress import Reporter
+    from mamba_yolo.types import Batch
+
+SHOWN_CONF = 0.25  # predictions below it are not drawn
+MOST_IMAGES = 16  # of a batch
+CELL_PX = 480
+
+
+class Pictures(Callback):
+    """Draws a run into its folder."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+        self.run: Run | None = None
+        self.matplotlib_missing = False
+        self.validation_drawn = False
+        self.last_validation: tuple[Batch, list[npt.NDArray[np.float32]]] | None = None
+
+    def on_run_start(self, run: Run) -> None:
+        """Label statistics."""
+        self.run = run
+        self._plot(plots.label_statistics, run.classes, run.boxes_xywh_norm, run.names, run.folder / "labels.jpg")
+
+    def on_batch(self, index: int, batch: Batch) -> None:
+        """Training images as the network sees them, with their boxes."""
+        self._write(_true_rows(batch), batch, f"train_batch{index}.jpg")
+
+    def on_validation_batch(self, batch: Batch, detections: list[npt.NDArray[np.float32]]) -> None:
+        """The first validation is drawn at once, later ones at the end."""
+        self.last_validation = (batch, detections)
+        if not self.validation_drawn:
+            self.validation_drawn = True
+            self._draw_validation()
+
+    def on_run_end(self, folder: Path, metrics: Metrics) -> None:
+        """Predictions of the best weights, curves, confusion."""
+        names = {i: row.name for i, row in enumerate(metrics.per_class)}
+        self._draw_validation()
+        self._plot(plots.results_curves, _columns(folder / "results.csv"), folder / "results.png")
+        for normalized, file in ((False, "confusion_matrix.png"), (True, "confusion_matrix_normalized.png")):
+            self._plot(plots.confusion_matrix, metrics.confusion, names, folder / file, normalized=normalized)
+        known = np.array([row.instances > 0 for row in metrics.per_class])[:, None]
+        curves = (
+            (
+                "BoxPR_curve.png",
+                np.linspace(0, 1, 101),
+                metrics.precision50,
+                "recall",
+                "precision",
+                "AP50",
+                metrics.map50,
+            ),
+            (
+                "BoxP_curve.png",
+                CONFIDENCES,
+                metrics.curves.precision,
+                "confidence",
+                "precision",
+                "P",
+                metrics.precision,
+            ),
+            ("BoxR_curve.png", CONFIDENCES, metrics.curves.recall, "confidence", "recall", "R", metrics.recall),
+            ("BoxF1_curve.png", CONFIDENCES, metrics.curves.f1, "confidence", "F1", "F1", metrics.f1),
+        )
+        for file, x, y, x_label, y_label, what, value in curves:
+            shown = np.where(known, y, np.nan)
+            mean = f"mean, {what} {value:.3f}"
+            self._plot(
+                plots.class_curves, x, shown, names, folder / file, x_label=x_label, y_label=y_label, mean_label=mean
+            )
+
+    def _draw_validation(self) -> None:
+        if self.last_validation is None:
+            return
+        batch, detections = self.last_validation
+        self._write(_true_rows(batch), batch, "val_batch0_labels.jpg")
+        self._write([d[d[:, 4] >= SHOWN_CONF] for d in detections], batch, "val_batch0_pred.jpg", scored=True)
+
+    def _write(self, rows: list[npt.NDArray[np.float32]], batch: Batch, file: str, *, scored: bool = False) -> None:
+        """Draw (n, 6) rows on the images of a batch and write them as one sheet."""
+        assert self.run is not None  # on_run_start comes first
+        images = batch.images[:MOST_IMAGES].permute(0, 2, 3, 1).contiguous().numpy()
+        drawn = [
+            draw_detections(image, r[:, :4], r[:, 5], r[:, 4] if scored else None, self.run.names)
+            for image, r in zip(images, rows, strict=False)
+        ]
+        try:
+            write_picture(grid(drawn, cell=(CELL_PX, CELL_PX)), self.run.folder / file)
+        except OSError as error:
+            raise SaveError(f"cannot write {self.run.folder / file}: {error}; free space, or --plots false") from error
+
+    def _plot(self, function: Callable[..., Any], *args: Any, **options: Any) -> None:
+        """Draw with matplotlib; where it is missing, say so once."""
+        if self.matplotlib_missing:
+            return
+        try:
+            function(*args, **options)
+        except MissingPackageError as error:
+            self.matplotlib_missing = True
+            self.reporter.say(str(error))
+        except OSError as error:
+            raise SaveError(f"cannot write a picture of the run: {error}; free space, or --plots false") from error
+
+
+def _true_rows(batch: Batch) -> list[npt.NDArray[np.float32]]:
+    """Targets of a batch as (n, 6) rows per image: x1 y1 x2 y2 in network pixels, 1, class."""
+    height, width = batch.images.shape[2:]
+    boxes = batch.boxes_cxcywh_norm.numpy() * np.array([width, height, width, height], np.float32)
+    corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
+    rows = np.concatenate([corners, np.ones((len(boxes), 1)), batch.classes.numpy()[:, None]], axis=1)
+    owner = batch.batch_index.numpy()
+    return [rows[owner == i].astype(np.float32) for i in range(len(batch.images))]
+
+
+def _columns(csv_path: Path) -> dict[str, list[float]]:
+    """Columns of results.csv; NaN where an epoch has no figure."""
+    rows = read_rows(csv_path)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name, float("nan")) for row in rows] for name in names}

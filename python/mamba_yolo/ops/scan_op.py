@@ -1,0 +1,199 @@
+"""The scan as torch operators: `mamba_yolo::scan_forward` and `mamba_yolo::scan_backward`, implemented in Rust.
+
+One operator serves both public functions: a map has a grid (H, W) and projected steps, a sequence the grid (0, 0) and
+given steps. Registered for autograd, fake tensors (compile, export) and the flop counter.
+
+Legend: B batch, L tokens, D channels, N states, R rank of dt (0 when delta is given), K directions (4 or 1),
+P = R + 2N, G groups of W channels (64 bytes), T tokens between checkpoints.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.flop_counter import register_flop_formula
+
+from mamba_yolo.ops._native import native
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+_INPUTS = "Tensor x, Tensor? delta, Tensor proj, Tensor dt_weight, Tensor dt_bias, Tensor A, Tensor skip"
+_GRID = "SymInt height, SymInt width, bool softplus"
+# Per state and token: s A, 2^x, a h, (s u) B, their sum, C h, its sum.
+FLOPS_PER_UPDATE = 7
+
+
+def scan(
+    x: Tensor,
+    delta: Tensor | None,
+    proj: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    skip: Tensor,
+    grid: tuple[int, int],
+    softplus: bool,
+) -> Tensor:
+    """Run the registered operator: x (B, L, D), delta likewise or None, proj (B, L, K * P), parameters as K * D rows.
+
+    All tensors share one dtype, float32 or float64. Checkpoints are kept only where a gradient will be asked for.
+    """
+    tensors = (x, delta, proj, dt_weight, dt_bias, A, skip)
+    save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    y, _ = torch.ops.mamba_yolo.scan_forward(*tensors, *grid, softplus, save)
+    return y  # type: ignore[no-any-return]
+
+
+@torch.library.custom_op(
+    "mamba_yolo::scan_forward",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"({_INPUTS}, {_GRID}, bool save) -> (Tensor, Tensor)",
+)
+def _forward(
+    x: Tensor,
+    delta: Tensor | None,
+    proj: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    skip: Tensor,
+    height: int,
+    width: int,
+    softplus: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor]:
+    inputs = (x, delta, proj, dt_weight, dt_bias, A, skip)
+    y = torch.empty(x.shape, dtype=x.dtype)
+    checkpoints = x.new_empty(_checkpoint_shape(x, dt_weight, A) if save else (0,))
+    forward: Any = native.scan_forward_f64 if x.dtype == torch.float64 else native.scan_forward_f32
+    forward(
+        _sizes(x, dt_weight, A),
+        (height, width) if delta is None else None,
+        *_arrays(inputs),
+        softplus,
+        y.numpy(),
+        checkpoints.numpy() if save else None,
+        torch.get_num_threads(),
+    )
+    return y, checkpoints
+
+
+@torch.library.custom_op(
+    "mamba_yolo::scan_backward",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"(Tensor dy, {_INPUTS}, Tensor checkpoints, {_GRID}) -> Tensor[]",
+)
+def _backward(
+    dy: Tensor,
+    x: Tensor,
+    delta: Tensor | None,
+    proj: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    skip: Tensor,
+    checkpoints: Tensor,
+    height: int,
+    width: int,
+    softplus: bool,
+) -> list[Tensor]:
+    inputs = (x, delta, proj, dt_weight, dt_bias, A, skip)
+    backward: Any = native.scan_backward_f64 if x.dtype == torch.float64 else native.scan_backward_f32
+    gradients = backward(
+        _sizes(x, dt_weight, A),
+        (height, width) if delta is None else None,
+        *_arrays(inputs),
+        softplus,
+        *_arrays((dy, checkpoints)),
+        torch.get_num_threads(),
+    )
+    like = (x, x.new_empty(0) if delta is None else delta, *inputs[2:])
+    return [torch.from_numpy(g).view(t.shape) for g, t in zip(gradients, like, strict=True) if t is not None]
+
+
+@_forward.register_fake
+def _forward_fake(
+    x: Tensor,
+    delta: Tensor | None,
+    proj: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    skip: Tensor,
+    height: int,
+    width: int,
+    softplus: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(_checkpoint_shape(x, dt_weight, A) if save else (0,))
+
+
+@_backward.register_fake
+def _backward_fake(
+    dy: Tensor,
+    x: Tensor,
+    delta: Tensor | None,
+    proj: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    skip: Tensor,
+    checkpoints: Tensor,
+    height: int,
+    width: int,
+    softplus: bool,
+) -> list[Tensor]:
+    like = (x, x.new_empty(0) if delta is None else delta, proj, dt_weight, dt_bias, A, skip)
+    return [t.new_empty(t.shape) for t in like]
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.height, ctx.width, ctx.softplus, ctx.saved = inputs
+    ctx.save_for_backward(*tensors, output[1])
+    ctx.set_materialize_grads(False)
+
+
+def _autograd(ctx: Any, dy: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    if dy is None:
+        return (None,) * 11
+    if not ctx.saved:
+        raise RuntimeError("mamba_yolo::scan_forward was called with save=False; its gradient needs save=True")
+    *tensors, checkpoints = ctx.saved_tensors
+    options = (ctx.height, ctx.width, ctx.softplus)
+    gradients = torch.ops.mamba_yolo.scan_backward(dy, *tensors, checkpoints, *options)
+    gradients[1] = gradients[1] if tensors[1] is not None else None
+    return (*gradients, None, None, None, None)
+
+
+_forward.register_autograd(_autograd, setup_context=_setup_context)
+
+
+@register_flop_formula(torch.ops.mamba_yolo.scan_forward)
+def scan_flops(x_shape: Sequence[int], *shapes: Any, **_: Any) -> int:
+    """Operations of a forward scan: 7 per state update (an exponential counts as one) and 2 R per step projected."""
+    _, _, dt_weight_shape, _, A_shape = shapes[:5]
+    batch, length, channels = x_shape
+    directions = A_shape[0] // max(channels, 1)
+    return int(batch * length * channels * directions * (FLOPS_PER_UPDATE * A_shape[1] + 2 * dt_weight_shape[2]))
+
+
+def _sizes(x: Tensor, dt_weight: Tensor, A: Tensor) -> tuple[int, int, int, int, int]:
+    return (*x.shape, A.shape[1], dt_weight.shape[2])
+
+
+def _checkpoint_shape(x: Tensor, dt_weight: Tensor, A: Tensor) -> tuple[int, ...]:
+    """(B, G, K, ceil(L / T), N, W): the state before every T tokens."""
+    lanes = native.SCAN_GROUP_BYTES // x.element_size()
+    groups = (x.shape[2] + lanes - 1) // lanes
+    tiles = (x.shape[1] + native.SCAN_TILE - 1) // native.SCAN_TILE
+    return (x.shape[0], groups, dt_weight.shape[0], tiles, A.shape[1], lanes)
+
+
+def _arrays(tensors: Sequence[Tensor | None]) -> list[Any]:
+    return [None if t is None else t.detach().contiguous().numpy() for t in tensors]

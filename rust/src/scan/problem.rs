@@ -1,0 +1,202 @@
+//! One scan to be done: sizes, inputs, and the checks that make indexing safe.
+
+use crate::error::{Error, Result};
+use crate::simd::{Float, Vector};
+
+use super::tile::TILE;
+
+/// Sizes; see the legend of the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// B.
+    pub batch: usize,
+    /// L.
+    pub length: usize,
+    /// D.
+    pub channels: usize,
+    /// N.
+    pub states: usize,
+    /// R; 0 when `delta` is given.
+    pub rank: usize,
+    /// K.
+    pub directions: usize,
+}
+
+impl Shape {
+    /// P: values per token and direction.
+    pub fn row(&self) -> usize {
+        self.rank + 2 * self.states
+    }
+
+    /// Channel groups of `lanes` channels, the last one possibly ragged.
+    pub fn groups(&self, lanes: usize) -> usize {
+        self.channels.div_ceil(lanes)
+    }
+
+    /// Tiles of tokens.
+    pub fn tiles(&self) -> usize {
+        self.length.div_ceil(TILE)
+    }
+
+    /// Length of the checkpoints (B, G, K, tiles, N, lanes): the state before each tile.
+    pub fn checkpoints<T: Float>(&self) -> usize {
+        let lanes = T::Fused::W;
+        self.batch * self.groups(lanes) * self.directions * self.tiles() * self.states * lanes
+    }
+}
+
+/// Inputs of a scan, row-major.
+#[derive(Clone, Debug)]
+pub struct Problem<'a, T> {
+    /// Sizes.
+    pub shape: Shape,
+    /// K orders of L token numbers.
+    pub orders: Vec<Vec<u32>>,
+    /// x (B, L, D).
+    pub x: &'a [T],
+    /// delta (B, L, D) before bias and softplus, where it is not projected.
+    pub delta: Option<&'a [T]>,
+    /// (B, L, K, P).
+    pub proj: &'a [T],
+    /// W (K, D, R).
+    pub dt_weight: &'a [T],
+    /// bias (K, D).
+    pub dt_bias: &'a [T],
+    /// A (K, D, N).
+    pub a: &'a [T],
+    /// skip (K, D).
+    pub skip: &'a [T],
+    /// Apply softplus to v, or take it as it is.
+    pub softplus: bool,
+}
+
+impl<T: Float> Problem<'_, T> {
+    /// Compares every length with the shape.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming the input that does not fit.
+    pub fn check(&self) -> Result<()> {
+        let s = &self.shape;
+        let tokens = s.batch * s.length;
+        expect_len("x", self.x.len(), tokens * s.channels)?;
+        expect_len(
+            "delta",
+            self.delta.map_or(tokens * s.channels, <[T]>::len),
+            tokens * s.channels,
+        )?;
+        expect_len("proj", self.proj.len(), tokens * s.directions * s.row())?;
+        expect_len(
+            "dt_weight",
+            self.dt_weight.len(),
+            s.directions * s.channels * s.rank,
+        )?;
+        expect_len("dt_bias", self.dt_bias.len(), s.directions * s.channels)?;
+        expect_len("A", self.a.len(), s.directions * s.channels * s.states)?;
+        expect_len("skip", self.skip.len(), s.directions * s.channels)?;
+        expect_len("orders", self.orders.len(), s.directions)?;
+        for order in &self.orders {
+            expect_len("order", order.len(), s.length)?;
+            if order.iter().any(|&token| token as usize >= s.length) {
+                return Err(Error::Argument(format!(
+                    "order names a token outside 0..{}",
+                    s.length
+                )));
+            }
+        }
+        if s.directions > 1 && self.delta.is_some() {
+            return Err(Error::Argument(
+                "delta is for one direction only".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Token `token` of image `b` of a (B, L, `width`) array, columns `columns`.
+    #[inline(always)]
+    pub(super) fn row<'s>(&self, array: &'s [T], b: usize, token: usize, width: usize) -> &'s [T] {
+        &array[(b * self.shape.length + token) * width..][..width]
+    }
+
+    /// `[dt | B | C]` of a token in direction `k`.
+    #[inline(always)]
+    pub(super) fn proj_row(&self, b: usize, token: usize, k: usize) -> (&[T], &[T], &[T]) {
+        let Shape {
+            length,
+            states,
+            rank,
+            directions,
+            ..
+        } = self.shape;
+        let row = &self.proj[((b * length + token) * directions + k) * self.shape.row()..]
+            [..self.shape.row()];
+        (
+            &row[..rank],
+            &row[rank..rank + states],
+            &row[rank + states..],
+        )
+    }
+}
+
+/// Parameters of `W` channels in one direction, one vector per rank and state.
+pub(super) struct GroupParams<V> {
+    pub(super) dt_weight: Vec<V>,
+    pub(super) dt_bias: V,
+    /// A times log2(e): the kernels use 2^x.
+    pub(super) a2: Vec<V>,
+    pub(super) a: Vec<V>,
+    pub(super) skip: V,
+}
+
+impl<V: Vector> GroupParams<V> {
+    /// Gathers channels `group * W ..`; channels beyond D are zero.
+    #[inline(always)]
+    pub(super) fn new(problem: &Problem<'_, V::Scalar>, k: usize, group: usize) -> Self {
+        let Shape {
+            channels,
+            states,
+            rank,
+            ..
+        } = problem.shape;
+        let first = group * V::W;
+        let count = V::W.min(channels - first);
+        let column = |array: &[V::Scalar], width: usize, i: usize| {
+            let mut lanes = [V::Scalar::ZERO; 64];
+            for (lane, c) in lanes[..count].iter_mut().zip(first..) {
+                *lane = array[(k * channels + c) * width + i];
+            }
+            V::load(&lanes[..V::W])
+        };
+        let log2_e = V::splat(V::Scalar::LOG2_E);
+        let a: Vec<V> = (0..states).map(|n| column(problem.a, states, n)).collect();
+        Self {
+            dt_weight: (0..rank)
+                .map(|r| column(problem.dt_weight, rank, r))
+                .collect(),
+            dt_bias: column(problem.dt_bias, 1, 0),
+            a2: a.iter().map(|a| a.mul(log2_e)).collect(),
+            a,
+            skip: column(problem.skip, 1, 0),
+        }
+    }
+}
+
+/// The four orders of a map: row-major, column-major, and both reversed.
+pub fn grid_orders(height: usize, width: usize) -> Vec<Vec<u32>> {
+    let rows: Vec<u32> = (0..(height * width) as u32).collect();
+    let columns: Vec<u32> = (0..width)
+        .flat_map(|w| (0..height).map(move |h| (h * width + w) as u32))
+        .collect();
+    let reversed = |order: &[u32]| order.iter().rev().copied().collect();
+    let (rows_back, columns_back) = (reversed(&rows), reversed(&columns));
+    vec![rows, columns, rows_back, columns_back]
+}
+
+/// Errors unless an input has the length its shape asks for.
+pub(super) fn expect_len(name: &str, len: usize, expected: usize) -> Result<()> {
+    if len == expected {
+        return Ok(());
+    }
+    Err(Error::Argument(format!(
+        "{name} must have {expected} elements, got {len}"
+    )))
+}

@@ -1,0 +1,411 @@
+"""The selective scan: definition and Rust against float64 loops, gradients, shapes, threads, levels, torch.library."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mamba_yolo.errors import BackendError, ConfigError, ShapeError
+from mamba_yolo.ops import selective_scan, ss2d_scan
+from reference import scan as oracle
+
+backends = pytest.mark.parametrize("backend", ["reference", "rust"])
+
+
+def relative_error(got, expected):
+    """Largest difference over the largest expected value; what is below 1e-20 counts as nothing."""
+    got, expected = (torch.as_tensor(np.asarray(t.detach())).double() for t in (got, expected))
+    return float((got - expected).abs().max() / expected.abs().max().clamp(min=1e-20)) if got.numel() else 0.0
+
+
+def map_inputs(batch=2, height=5, width=7, channels=24, rank=3, states=16, dtype=torch.float64, seed=0):
+    """Random arguments of ss2d_scan, row-major."""
+    rng = torch.Generator().manual_seed(seed)
+    make = lambda *shape: torch.randn(*shape, generator=rng, dtype=torch.float64).to(dtype)  # noqa: E731
+    length = height * width
+    return [
+        make(batch, length, channels),
+        make(batch, length, 4 * (rank + 2 * states)),
+        make(4, channels, rank),
+        make(4, channels),
+        make(4 * channels, states) * 0.5,
+        make(4 * channels),
+        height,
+        width,
+    ]
+
+
+def sequence_inputs(batch=2, channels=12, length=37, states=8, groups=None, dtype=torch.float64, seed=0):
+    """Random arguments of selective_scan."""
+    rng = torch.Generator().manual_seed(seed)
+    make = lambda *shape: torch.randn(*shape, generator=rng, dtype=torch.float64).to(dtype)  # noqa: E731
+    bc = (batch, states, length) if groups is None else (batch, groups, states, length)
+    return [
+        make(batch, channels, length),
+        make(batch, channels, length),
+        -make(channels, states).exp(),
+        make(*bc),
+        make(*bc),
+        make(channels),
+        make(channels),
+    ]
+
+
+def gradients(call, inputs, backend):
+    """Output and gradients of a call with respect to its tensors, for a fixed weighting of the output."""
+    tensors = [t.detach().clone().requires_grad_() if isinstance(t, torch.Tensor) else t for t in inputs]
+    y = call(*tensors, backend=backend)
+    weight = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape).cos()
+    return [
+        y,
+        *torch.autograd.grad(y, [t for t in tensors if isinstance(t, torch.Tensor)], weight, materialize_grads=True),
+    ]
+
+
+MAPS = [
+    {},
+    {"height": 1, "width": 1},
+    {"height": 1, "width": 7},
+    {"height": 13, "width": 17, "batch": 1},
+    {"height": 8, "width": 3, "channels": 16},
+    {"channels": 1},
+    {"channels": 40, "batch": 3},
+    {"channels": 64, "height": 16, "width": 4},
+    {"states": 1, "rank": 1},
+    {"states": 5},
+    {"batch": 0},
+    {"height": 0},
+]
+
+
+@backends
+@pytest.mark.parametrize("shape", MAPS)
+def test_map_equals_permute_scan_merge(backend, shape):
+    inputs = map_inputs(**shape)
+    expected = oracle.ss2d(*(t.numpy() if isinstance(t, torch.Tensor) else t for t in inputs))
+    assert relative_error(ss2d_scan(*inputs, backend=backend), torch.from_numpy(expected)) < 1e-13
+
+
+@pytest.mark.parametrize("shape", MAPS)
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
+def test_map_gradients_equal_the_definition(shape, dtype, limit):
+    ours = gradients(ss2d_scan, map_inputs(**shape, dtype=dtype), "rust")
+    exact = gradients(ss2d_scan, map_inputs(**shape), "reference")
+    assert all(relative_error(a, b) < limit for a, b in zip(ours, exact, strict=True))
+
+
+def test_float32_output_is_exact_to_1e_5_over_long_maps():
+    inputs = map_inputs(batch=1, height=48, width=80, channels=16, rank=2, dtype=torch.float32)
+    exact = [t.double() if isinstance(t, torch.Tensor) else t for t in inputs]
+    assert relative_error(ss2d_scan(*inputs), ss2d_scan(*exact)) < 1e-6
+    limits = [1e-6] + [1e-4] * 6
+    for got, expected, limit in zip(
+        gradients(ss2d_scan, inputs, "rust"), gradients(ss2d_scan, exact, "rust"), limits, strict=True
+    ):
+        assert relative_error(got, expected) < limit
+
+
+@backends
+@pytest.mark.parametrize("groups", [None, 1, 3])
+@pytest.mark.parametrize("length", [1, 16, 37])
+def test_sequence_equals_loops(backend, groups, length):
+    u, delta, A, B, C, D, bias = sequence_inputs(length=length, groups=groups)
+    y = selective_scan(u, delta, A, B, C, D, bias, True, backend=backend)
+    B4, C4 = (m[:, None] if m.ndim == 3 else m for m in (B, C))
+    size = u.shape[1] // B4.shape[1]
+    for b in range(u.shape[0]):
+        for g in range(B4.shape[1]):
+            span = slice(g * size, (g + 1) * size)
+            step = oracle.softplus((delta[b, span] + bias[span, None]).numpy())
+            expected = oracle.scan(
+                u[b, span].numpy(), step, A[span].numpy(), B4[b, g].numpy(), C4[b, g].numpy(), D[span].numpy()
+            )
+            assert relative_error(y[b, span], torch.from_numpy(expected)) < 1e-13
+
+
+@pytest.mark.parametrize("options", [(), (True,)])
+def test_sequence_gradients_equal_the_definition(options):
+    inputs = sequence_inputs(groups=2)
+    call = lambda *tensors, backend: selective_scan(*tensors, *options, backend=backend)  # noqa: E731
+    pairs = zip(gradients(call, inputs, "rust"), gradients(call, inputs, "reference"), strict=True)
+    assert all(relative_error(a, b) < 1e-12 for a, b in pairs)
+
+
+@backends
+def test_sequence_without_skip_and_bias(backend):
+    u, delta, A, B, C, *_ = sequence_inputs(length=9)
+    zeros = torch.zeros(u.shape[1], dtype=u.dtype)
+    steps = delta.abs()
+    full = selective_scan(u, steps, A, B, C, zeros, zeros, backend=backend)
+    assert torch.equal(selective_scan(u, steps, A, B, C, backend=backend), full)
+
+
+def test_gradcheck():
+    inputs = map_inputs(batch=1, height=3, width=2, channels=3, rank=2, states=2)
+    tensors = [t.requires_grad_() for t in inputs[:6]]
+    assert torch.autograd.gradcheck(lambda *t: ss2d_scan(*t, 3, 2), tensors)
+    sequence = [t.requires_grad_() for t in sequence_inputs(batch=1, channels=2, length=5, states=2)]
+    assert torch.autograd.gradcheck(lambda *t: selective_scan(*t, True), sequence)
+
+
+@pytest.mark.parametrize("v", [-30.0, -1.0, 0.0, 19.9, 20.1, 40.0])
+@pytest.mark.parametrize("decay", [0.1, 1.0, 50.0])
+def test_extreme_steps(v, decay):
+    """Softplus at both ends, and delta * A far below what 2^x can hold."""
+    inputs = map_inputs(dtype=torch.float32)
+    inputs[2].zero_()
+    inputs[3].fill_(v)
+    inputs[4].fill_(float(np.log(decay)))
+    exact = [t.double() if isinstance(t, torch.Tensor) else t for t in inputs]
+    for got, expected in zip(
+        gradients(ss2d_scan, inputs, "rust"), gradients(ss2d_scan, exact, "reference"), strict=True
+    ):
+        assert torch.isfinite(got).all()
+        assert relative_error(got, expected) < 2e-5
+
+
+def test_growing_states():
+    """A > 0 is allowed in selective_scan."""
+    u, delta, A, B, C, D, _ = sequence_inputs(length=20)
+    inputs = [u, delta.abs() * 0.1, -A * 0.1, B, C, D]
+    pairs = zip(gradients(selective_scan, inputs, "rust"), gradients(selective_scan, inputs, "reference"), strict=True)
+    assert all(relative_error(a, b) < 1e-12 for a, b in pairs)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_inputs_keep_a_float32_state(dtype):
+    inputs = map_inputs(dtype=torch.float32)
+    inputs[0], inputs[1] = inputs[0].to(dtype), inputs[1].to(dtype)
+    quantised = [t.float() if isinstance(t, torch.Tensor) else t for t in inputs]
+    y = ss2d_scan(*inputs)
+    assert y.dtype == dtype
+    assert torch.equal(y, ss2d_scan(*quantised).to(dtype))
+    assert [g.dtype for g in gradients(ss2d_scan, inputs, "rust")][1:3] == [dtype, dtype]
+
+
+def test_autocast_leaves_the_scan_alone():
+    inputs = map_inputs(dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(ss2d_scan(*inputs), ss2d_scan(*inputs))
+        assert ss2d_scan(*inputs).dtype == torch.float32
+
+
+def test_nan_is_not_swallowed():
+    inputs = map_inputs(dtype=torch.float32)
+    inputs[1][0, 3, 0] = torch.nan
+    assert ss2d_scan(*inputs)[0].isnan().any()
+    assert not ss2d_scan(*inputs)[1].isnan().any()
+
+
+def test_non_contiguous_inputs():
+    inputs = map_inputs()
+    strided = [t.mT.contiguous().mT if isinstance(t, torch.Tensor) and t.ndim > 1 else t for t in inputs]
+    assert not strided[0].is_contiguous()
+    assert torch.equal(ss2d_scan(*strided), ss2d_scan(*inputs))
+    expanded = [inputs[0][:1].expand(2, -1, -1), *inputs[1:]]
+    assert torch.equal(ss2d_scan(*expanded)[0], ss2d_scan(*inputs)[0])
+
+
+def test_bits_do_not_depend_on_threads():
+    inputs = map_inputs(batch=3, height=9, width=11, channels=72, dtype=torch.float32)
+    before = torch.get_num_threads()
+    try:
+        runs = []
+        for threads in (1, 2, 5, 1):
+            torch.set_num_threads(threads)
+            runs.append(gradients(ss2d_scan, inputs, "rust"))
+    finally:
+        torch.set_num_threads(before)
+    for run in runs[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
+
+
+def test_python_threads_may_scan_at_once():
+    inputs = map_inputs(dtype=torch.float32)
+    expected = ss2d_scan(*inputs)
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(lambda _: ss2d_scan(*inputs), range(16)))
+    assert all(torch.equal(r, expected) for r in results)
+
+
+def _scan_in_child(queue):
+    torch.set_num_threads(1)  # torch's own OpenMP pool does not survive a fork
+    queue.put(float(ss2d_scan(*map_inputs(dtype=torch.float32)).double().sum()))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_scans_too():
+    expected = float(ss2d_scan(*map_inputs(dtype=torch.float32)).double().sum())  # the parent's pool exists now
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_scan_in_child, args=(queue,), daemon=True)
+    child.start()
+    assert queue.get(timeout=60) == expected
+    child.join(timeout=60)
+
+
+@pytest.mark.parametrize("level", ["scalar", "avx2", "avx512", "neon"])
+def test_every_cpu_level_agrees(level):
+    script = (
+        "import json, torch\n"
+        "from mamba_yolo._rust import cpu_level\n"
+        "from mamba_yolo.ops import ss2d_scan\n"
+        "n = lambda *s: torch.linspace(-2, 2, int(torch.tensor(s).prod())).reshape(s).sin()\n"
+        "x = [n(1, 35, 24), n(1, 35, 4 * 35), n(4, 24, 3), n(4, 24), n(96, 16), n(96)]\n"
+        "x = [t.requires_grad_() for t in x]\n"
+        "y = ss2d_scan(*x, 5, 7)\n"
+        "y.sum().backward()\n"
+        "print(json.dumps([cpu_level(), y.flatten().tolist(), x[1].grad.flatten().tolist()]))\n"
+    )
+    env = {**os.environ, "MAMBA_YOLO_CPU": level}
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    if f"MAMBA_YOLO_CPU={level} is not available" in run.stderr:
+        pytest.skip(f"this machine has no {level}")
+    name, y, d_proj = json.loads(run.stdout)
+    assert name == level
+    make = lambda *s: torch.linspace(-2, 2, int(torch.tensor(s).prod())).reshape(s).sin()  # noqa: E731
+    inputs = [make(1, 35, 24), make(1, 35, 140), make(4, 24, 3), make(4, 24), make(96, 16), make(96)]
+    leaves = [t.double().requires_grad_() for t in inputs]
+    exact = ss2d_scan(*leaves, 5, 7, backend="reference")
+    exact.sum().backward()
+    assert relative_error(torch.tensor(y), exact.detach().flatten()) < 1e-6
+    assert relative_error(torch.tensor(d_proj), leaves[1].grad.flatten()) < 1e-5
+
+
+def raw_inputs(requires_grad):
+    x, proj, dt_weight, dt_bias, A_logs, Ds, height, width = map_inputs(batch=1, height=3, width=4, channels=9)
+    tensors = [x, None, proj, dt_weight, dt_bias, -A_logs.exp(), Ds]
+    leaves = [t.requires_grad_(requires_grad) if t is not None else None for t in tensors]
+    return (*leaves, height, width, True, requires_grad)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # opcheck looks at every input
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_opcheck(requires_grad):
+    torch.library.opcheck(torch.ops.mamba_yolo.scan_forward, raw_inputs(requires_grad))
+    u, delta, A, B, C, D, bias = sequence_inputs(batch=1, channels=3, length=5, states=2)
+    proj = torch.cat([B, C], dim=1).mT.contiguous()
+    sequence = [u.mT.contiguous(), delta.mT.contiguous(), proj, torch.empty(1, 3, 0).double(), bias[None], A, D]
+    leaves = [t.requires_grad_(requires_grad) for t in sequence]
+    torch.library.opcheck(torch.ops.mamba_yolo.scan_forward, (*leaves, 0, 0, True, requires_grad))
+
+
+def test_gradient_without_checkpoints_is_an_error():
+    y, _ = torch.ops.mamba_yolo.scan_forward(*raw_inputs(requires_grad=True)[:-1], False)
+    with pytest.raises(RuntimeError, match="needs save=True"):
+        y.sum().backward()
+
+
+class Scan(torch.nn.Module):
+    def __init__(self, parameters):
+        super().__init__()
+        self.weights = torch.nn.ParameterList(parameters)
+
+    def forward(self, x_BDHW, proj_BPHW):
+        x, proj = (m.flatten(2).mT for m in (x_BDHW, proj_BPHW))
+        return ss2d_scan(x, proj, *self.weights, x_BDHW.shape[2], x_BDHW.shape[3]).mT.unflatten(2, x_BDHW.shape[2:])
+
+
+def module_and_maps(height=6, width=4):
+    x, proj, *parameters, _, _ = map_inputs(height=height, width=width, dtype=torch.float32)
+    maps = [t.mT.unflatten(2, (height, width)) for t in (x, proj)]
+    return Scan(parameters), maps
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns about itself
+def test_compiles_to_one_graph():
+    module, maps = module_and_maps()
+    expected = module(*maps)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(*maps), expected)
+    compiled(*maps).sum().backward()
+    got = [p.grad.clone() for p in module.parameters()]
+    module.zero_grad()
+    module(*maps).sum().backward()
+    assert all(torch.equal(a, p.grad) for a, p in zip(got, module.parameters(), strict=True))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_exports_with_any_height_and_width():
+    module, maps = module_and_maps()
+    size = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    with torch.no_grad():
+        program = torch.export.export(module, tuple(maps), dynamic_shapes=(size, size))
+        _, other_maps = module_and_maps(height=5, width=9)
+        torch.testing.assert_close(program.module()(*other_maps), module(*other_maps))
+
+
+def test_flops_are_counted():
+    inputs = map_inputs(batch=1, height=4, width=4, channels=8, rank=2, dtype=torch.float32)
+    with FlopCounterMode(display=False) as counter:
+        ss2d_scan(*inputs)
+    assert counter.get_total_flops() == 4 * 16 * 8 * (7 * 16 + 2 * 2)
+
+
+@backends
+@pytest.mark.parametrize(
+    ("position", "change", "message"),
+    [
+        (0, lambda t: t[0], r"x must be a floating \(B, L, D\) tensor"),
+        (0, lambda t: t.long(), "x must be a floating"),
+        (1, lambda t: t[..., 1:], r"proj must have shape \(2, 35, 140\), got \(2, 35, 139\)"),
+        (2, lambda t: t[:3], r"dt_weight must have shape \(4, 24, 3\)"),
+        (3, lambda t: t[:, 1:], "dt_bias must have shape"),
+        (4, lambda t: t[1:], "A_logs must have shape"),
+        (4, lambda t: t[0], "A_logs"),
+        (5, lambda t: t[1:], "Ds must have shape"),
+        (6, lambda h: h + 1, r"height \* width must be L = 35, got 6 \* 7"),
+        (0, lambda t: t.to("meta"), "proj is on cpu, the first input on meta"),
+    ],
+)
+def test_shapes_are_checked(backend, position, change, message):
+    inputs = map_inputs()
+    inputs[position] = change(inputs[position])
+    with pytest.raises(ShapeError, match=message):
+        ss2d_scan(*inputs, backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("position", "change", "message"),
+    [
+        (0, lambda t: t[0], "u must be a floating"),
+        (1, lambda t: t[:, 1:], "delta must have shape"),
+        (2, lambda t: t[0], "A must have shape"),
+        (3, lambda t: t[:, None].expand(-1, 5, -1, -1), "C must have shape|divisible"),
+        (4, lambda t: t[..., 1:], "C must have shape"),
+        (5, lambda t: t[1:], "D must have shape"),
+        (6, lambda t: t[1:], "delta_bias must have shape"),
+    ],
+)
+def test_sequence_shapes_are_checked(position, change, message):
+    inputs = sequence_inputs()
+    inputs[position] = change(inputs[position])
+    with pytest.raises(ShapeError, match=message):
+        selective_scan(*inputs)
+
+
+def test_unknown_and_impossible_backends():
+    with pytest.raises(ConfigError, match="backend must be one of auto, reference, rust, cuda, got 'triton'"):
+        ss2d_scan(*map_inputs(), backend="triton")
+    with pytest.raises(BackendError, match="not part of this version"):
+        ss2d_scan(*map_inputs(), backend="cuda")
+
+
+def test_the_environment_chooses_the_backend(monkeypatch):
+    inputs = map_inputs(dtype=torch.float32)
+    expected = ss2d_scan(*inputs, backend="reference")
+    monkeypatch.setenv("MAMBA_YOLO_BACKEND", "reference")
+    assert torch.equal(ss2d_scan(*inputs), expected)
+    monkeypatch.setenv("MAMBA_YOLO_BACKEND", "none")
+    with pytest.raises(ConfigError, match="got 'none'"):
+        ss2d_scan(*inputs)

@@ -1,0 +1,1 @@
+"""Slow, independent definitions that the tests compare with."""
