@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mamba_yolo.boxes import NUM_BINS
-from mamba_yolo.config import DetectorConfig
-from mamba_yolo.errors import CheckpointError
+from mamba_yolo.config import DetectorConfig, from_flat
+from mamba_yolo.errors import CheckpointError, ConfigError
 from mamba_yolo.models.detector import STAGE_CHANNELS, Detector, scaled_channels, scaled_depth
 from mamba_yolo.models.official_keys import BINS_KEY, OFFICIAL_BINS_KEY, keys_by_official
-from mamba_yolo.models.pickle_reader import Node
+from mamba_yolo.models.pickle_reader import MAX_NAME_SHOWN, Node
 from mamba_yolo.models.presets import SIZES, VARIANTS
 from mamba_yolo.models.torch_archive import read_torch_archive
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 NUM_SHOWN = 5  # keys listed in an error before "and n more"
 MAX_MODULES = 10_000  # the largest network has under a thousand
+STAGE_INDICES = (1, 3, 5, 7)  # of the four stages in the official graph
 TASKS: dict[str, Task] = {"DetectionModel": "detect", "SegmentationModel": "segment"}
 
 
@@ -98,18 +99,20 @@ def config_from_official(official: Mapping[str, Tensor]) -> DetectorConfig:
         CheckpointError: keys that every such checkpoint has are missing, or no known depth and cap give these shapes.
     """
     local_spatial = any(".lsblock." in key for key in official)
-    variant = VARIANTS["v1" if local_spatial else "v2"]
-    channels = tuple(_shape(official, f"model.{i}.{_first(official, i)}mlp.fc2.bias")[0] for i in (1, 3, 5, 7))
-    depths = tuple(_num_blocks(official, i) for i in (1, 3, 5, 7))
-    base = DetectorConfig(
-        num_classes=_shape(official, "model.21.cv3.0.2.weight")[0],
-        task="segment" if any(key.startswith("model.21.proto.") for key in official) else "detect",
-        state_size=_shape(official, f"model.1.{_first(official, 1)}op.A_logs")[1],
-        **variant,
-    )
+    channels = tuple(_size(official, f"model.{i}.{_first(official, i)}mlp.fc2.bias", 0) for i in STAGE_INDICES)
+    depths = tuple(_num_blocks(official, i) for i in STAGE_INDICES)
     own_width = {"depth": 0.33, "width": channels[0] / STAGE_CHANNELS[0], "max_channels": STAGE_CHANNELS[-1]}
     for size in [*SIZES.values(), own_width, own_width | {"depth": 0.67, "max_channels": 768}]:
-        config = dataclasses.replace(base, **size)
+        config = from_flat(
+            DetectorConfig,
+            {
+                "num_classes": _size(official, "model.21.cv3.0.2.weight", 0),
+                "task": "segment" if any(key.startswith("model.21.proto.") for key in official) else "detect",
+                "state_size": _size(official, f"model.1.{_first(official, 1)}op.A_logs", 1),
+                **VARIANTS["v1" if local_spatial else "v2"],
+                **size,
+            },
+        )
         if scaled_channels(config) == channels and _depths(config) == depths:
             return config
     raise CheckpointError(f"no size of Mamba-YOLO has stages of {depths} blocks with {channels} channels")
@@ -127,19 +130,27 @@ def read_checkpoint(path: str | Path) -> OfficialCheckpoint:
         CheckpointError: damaged, hostile, or another kind of file.
     """
     root = read_torch_archive(path)
+    try:
+        return _checkpoint(root, max_elements=Path(path).stat().st_size)
+    except (CheckpointError, ConfigError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _checkpoint(root: Any, *, max_elements: int) -> OfficialCheckpoint:
+    """The parts of a checkpoint's root that matter."""
     if not isinstance(root, dict):
-        raise CheckpointError(f"{path}: holds {type(root).__name__} at its root, expected a dict with 'model'")
+        raise CheckpointError(f"holds {type(root).__name__} at its root, expected a dict with 'model'")
     model = root.get("model") if root.get("ema") is None else root["ema"]
     if not isinstance(model, Node) or model.class_name not in TASKS:
         what = model.class_name if isinstance(model, Node) else type(model).__name__
-        raise CheckpointError(f"{path}: its model is {what}, expected {' or '.join(TASKS)} of Mamba-YOLO")
-    state = _state_dict(model, max_elements=Path(path).stat().st_size)
+        raise CheckpointError(f"its model is {what[:MAX_NAME_SHOWN]!r}, expected {' or '.join(TASKS)} of Mamba-YOLO")
+    state = _state_dict(model, max_elements=max_elements)
     config = config_from_official(state)
     task = TASKS[model.class_name]
     if task != config.task:
-        raise CheckpointError(f"{path}: a {model.class_name} with the weights of task {config.task}")
+        raise CheckpointError(f"a {model.class_name} with the weights of task {config.task}")
     variant: Variant = "v1" if config.local_spatial else "v2"
-    names = _names(model.state.get("names"), config.num_classes, path)
+    names = _names(model.state.get("names"), config.num_classes)
     return OfficialCheckpoint(state, names, variant, task, config.num_classes)
 
 
@@ -177,14 +188,16 @@ def _entries(node: Node, group: str) -> Iterable[tuple[str, Any]]:
     return members.items()
 
 
-def _names(names: Any, num_classes: int, path: str | Path) -> dict[int, str]:
+def _names(names: Any, num_classes: int) -> dict[int, str]:
     """Class names of a checkpoint; numbers where it has none."""
     if names is None:
         return {i: str(i) for i in range(num_classes)}
-    pairs = dict(enumerate(names)) if isinstance(names, list | tuple) else names
-    if not isinstance(pairs, dict) or sorted(map(str, pairs)) != sorted(map(str, range(num_classes))):
-        raise CheckpointError(f"{path}: class names do not fit its {num_classes} classes")
-    return {i: str(pairs[i]) for i in range(num_classes)}
+    by_number = dict(enumerate(names)) if isinstance(names, list | tuple) else names
+    if not isinstance(by_number, dict) or set(by_number) != set(range(num_classes)):
+        raise CheckpointError(f"class names do not fit its {num_classes} classes")
+    if not all(isinstance(name, str | int) for name in by_number.values()):
+        raise CheckpointError("class names are not text")
+    return {i: str(by_number[i]) for i in range(num_classes)}
 
 
 def _widened(tensor: Tensor) -> Tensor:
@@ -219,11 +232,13 @@ def _checked_bins(bins: Tensor) -> Tensor:
     return bins.flatten()
 
 
-def _shape(official: Mapping[str, Tensor], key: str) -> torch.Size:
-    """Shape of a tensor that must be there."""
+def _size(official: Mapping[str, Tensor], key: str, axis: int) -> int:
+    """One size of a tensor that must be there."""
     if key not in official:
         raise CheckpointError(f"not the keys of an official Mamba-YOLO network: missing {key}")
-    return official[key].shape
+    if official[key].ndim <= axis or official[key].shape[axis] == 0:
+        raise CheckpointError(f"{key} cannot have shape {tuple(official[key].shape)}")
+    return official[key].shape[axis]
 
 
 def _first(official: Mapping[str, Tensor], index: int) -> str:

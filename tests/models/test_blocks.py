@@ -1,0 +1,85 @@
+"""Blocks against their formulas, written with functions only."""
+
+import pytest
+import torch
+from torch.nn.functional import conv2d, gelu, layer_norm, max_pool2d, silu
+
+from mamba_yolo.errors import ShapeError
+from mamba_yolo.models.blocks import ConvMlp, GatedMlp, Mlp, ResConvMlp, RGBlock, VisionClueMerge
+from mamba_yolo.models.layers import SPPF, ConvNormAct, DropPath, LayerNorm2d
+
+
+@pytest.fixture
+def x():
+    torch.manual_seed(0)
+    return torch.randn(2, 8, 6, 4)
+
+
+def pointwise(x, layer):
+    return torch.einsum("bchw,oc->bohw", x, layer.weight[:, :, 0, 0]) + layer.bias[:, None, None]
+
+
+def local(x, layer):
+    return conv2d(x, layer.weight, layer.bias, padding=1, groups=x.shape[1])
+
+
+def test_channel_mlps_compute_their_formulas(x):
+    mlp = Mlp(8)
+    torch.testing.assert_close(mlp(x), pointwise(gelu(pointwise(x, mlp.hidden)), mlp.out))
+    mlp = ConvMlp(8)
+    torch.testing.assert_close(mlp(x), pointwise(gelu(local(pointwise(x, mlp.hidden), mlp.depthwise)), mlp.out))
+    mlp = ResConvMlp(8)
+    h = pointwise(x, mlp.hidden)
+    torch.testing.assert_close(mlp(x), pointwise(gelu(local(h, mlp.depthwise) + h), mlp.out))
+    mlp = GatedMlp(8)
+    h, v = pointwise(x, mlp.hidden).split(21, dim=1)
+    torch.testing.assert_close(mlp(x), pointwise(gelu(h) * v, mlp.out))
+    mlp = RGBlock(8)
+    h, v = pointwise(x, mlp.hidden).split(21, dim=1)
+    torch.testing.assert_close(mlp(x), pointwise(gelu(local(h, mlp.depthwise) + h) * v, mlp.out))
+
+
+def test_layer_norm_is_over_channels(x):
+    norm = LayerNorm2d(8)
+    torch.nn.init.normal_(norm.weight)
+    expected = layer_norm(x.permute(0, 2, 3, 1), (8,), norm.weight, norm.bias, 1e-6).permute(0, 3, 1, 2)
+    torch.testing.assert_close(norm(x), expected)
+
+
+def test_clue_merge_sees_every_value_once():
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    merge = VisionClueMerge(1, 4)
+    seen = []
+    merge.merge.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    merge(x)
+    assert seen[0][0, :, 0, 0].tolist() == [0, 4, 1, 5]  # own cell, below, right, diagonal
+    assert sorted(seen[0].flatten().tolist()) == list(range(16))
+
+
+def test_clue_merge_refuses_odd_maps():
+    with pytest.raises(ShapeError, match="even sides, got 5 x 4"):
+        VisionClueMerge(8, 16)(torch.zeros(1, 8, 5, 4))
+
+
+def test_convolution_has_the_norm_of_the_release():
+    layer = ConvNormAct(8, 8, 3)
+    assert (layer.norm.eps, layer.norm.momentum) == (1e-3, 0.03)
+    assert layer.conv.bias is None
+
+
+def test_pooling_sees_5_9_and_13_cells():
+    torch.manual_seed(0)
+    x, pooling = torch.randn(1, 8, 16, 16), SPPF(8).eval()
+    y = pooling.reduce(x)
+    windows = [y, *(max_pool2d(y, k, 1, k // 2) for k in (5, 9, 13))]
+    torch.testing.assert_close(pooling(x), silu(pooling.expand.norm(pooling.expand.conv(torch.cat(windows, 1)))))
+
+
+def test_drop_path_keeps_the_mean_in_training_and_everything_otherwise():
+    torch.manual_seed(0)
+    x, drop = torch.ones(20_000, 2), DropPath(0.3)
+    y = drop(x)
+    assert y.mean().item() == pytest.approx(1, abs=0.02)
+    assert y[:, 0].equal(y[:, 1])
+    assert y.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert drop.eval()(x).equal(x)
