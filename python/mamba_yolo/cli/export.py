@@ -1,4 +1,4 @@
-"""`mamba-yolo export`: the name is reserved. Test: tests/cli/test_export.py."""
+"""`mamba-yolo export`: the name is reserved. Test: tests/cli/test_entry.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mamba-yolo train`. Test: tests/cli/test_train.py."""
+"""`mamba-yolo train`. Test: tests/cli/test_demo.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mamba-yolo val`. Test: tests/cli/test_val.py."""
+"""`mamba-yolo val`. Test: tests/cli/test_demo.py."""
 
 from __future__ import annotations
 
