@@ -59,7 +59,7 @@ def _kinds(config_class: type[Any]) -> dict[str, str]:
     kinds: dict[str, str] = {}
     for field in dataclasses.fields(config_class):
         inner = field.default_factory
-        kinds.update(_kinds(inner) if dataclasses.is_dataclass(inner) else {field.name: str(field.type)})  # type: ignore[arg-type]
+        kinds.update(_kinds(inner) if dataclasses.is_dataclass(inner) else {field.name: str(field.type)})
     return kinds
 
 
