@@ -5,10 +5,9 @@ Test: tests/test_api.py.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig, from_flat
+from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig, check_given, from_flat
 from mamba_yolo.data import open_dataset
 from mamba_yolo.engine.checkpoint import load_model
 from mamba_yolo.engine.device import pick_device
@@ -16,11 +15,12 @@ from mamba_yolo.engine.predict import predict, save_results
 from mamba_yolo.engine.runs import new_run_folder
 from mamba_yolo.engine.train import train
 from mamba_yolo.engine.validate import validate
-from mamba_yolo.errors import ConfigError, NotYetError
+from mamba_yolo.errors import NotYetError
 from mamba_yolo.models import flops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from mamba_yolo.config import Variant
     from mamba_yolo.engine.metrics import Metrics
@@ -51,6 +51,7 @@ class MambaYOLO:
         device: str = "auto",
     ) -> None:
         self.device = device
+        self.run_dir: Path | None = None  # of the last training
         self._load(model, num_classes, variant)
 
     def _load(self, model: str | Path, num_classes: int | None = None, variant: Variant | None = None) -> None:
@@ -84,7 +85,10 @@ class MambaYOLO:
             options: fields of `TrainConfig`, augmentation included: data, epochs, imgsz, batch, seed, resume, …
         """
         config = from_flat(TrainConfig, {"model": self._source, "device": self.device, **options})
+        if not config.resume:  # a resumed run knows its data
+            check_given("data", config.data)
         result = train(config, model=self.module, names=self.names)
+        self.run_dir = result.run_dir
         self._load(result.best)
         return result.best_metrics
 
@@ -95,6 +99,7 @@ class MambaYOLO:
             options: fields of `ValConfig`: data, split, imgsz, batch, conf, iou, …
         """
         config = from_flat(ValConfig, {"model": self._source, **options})
+        check_given("data", config.data)
         detector = self._on(config.device)
         dataset = open_dataset(config.data, split=config.split)
         return validate(
@@ -115,7 +120,9 @@ class MambaYOLO:
 
     def export(self, **options: Any) -> None:
         """Reserved: export to other formats is not in this version."""
-        raise NotYetError(f"export {options or ''} is not in this version; use .module (a plain torch module) meanwhile")
+        raise NotYetError(
+            f"export {options or ''} is not in this version; use .module (a plain torch module) meanwhile"
+        )
 
     def _on(self, device: str) -> Detector:
         """The network, on the device that one call asks for; auto leaves it where it is."""

@@ -19,7 +19,12 @@ from mamba_yolo.errors import DataError
 
 def mamba_yolo(*words, **options):
     return subprocess.run(
-        [sys.executable, "-m", "mamba_yolo", *words], capture_output=True, text=True, timeout=120, check=False, **options
+        [sys.executable, "-m", "mamba_yolo", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
     )
 
 
@@ -82,9 +87,17 @@ def test_options_arrive(stand_in):
         (["trian"], 2, "unknown command 'trian'; did you mean 'train'?"),
         (["train", "epoch=3"], 2, "unknown option 'epoch'; did you mean 'epochs'?"),
         (["train", "--epoch", "3"], 2, "unknown option 'epoch'; did you mean 'epochs'?"),
-        (["train", "epochs=three"], 1, "--epochs: invalid literal for int() with base 10: 'three' (see mamba-yolo train --help)"),
+        (
+            ["train", "epochs=three"],
+            1,
+            "--epochs: invalid literal for int() with base 10: 'three' (see mamba-yolo train --help)",
+        ),
         (["train", "epochs=0"], 1, "epochs must be between 1 and 1e+09, got 0 (see mamba-yolo train --help)"),
-        (["train", "imgsz=100"], 1, "imgsz must be a positive multiple of 32, got 100; try 96 (see mamba-yolo train --help)"),
+        (
+            ["train", "imgsz=100"],
+            1,
+            "imgsz must be a positive multiple of 32, got 100; try 96 (see mamba-yolo train --help)",
+        ),
         (["train", "mosaic=2"], 1, "mosaic must be between 0 and 1, got 2.0 (see mamba-yolo train --help)"),
         (["train", "lr0=nan"], 1, "lr0 must be between 1e-12 and 10, got nan (see mamba-yolo train --help)"),
         (["predict", "resume=True"], 2, None),
@@ -168,7 +181,9 @@ def test_interrupts_end_with_130_and_one_line(stand_in, capsys):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_in_a_real_process():
     words = ["benchmark", "model=n", "imgsz=64", "runs=1000000", "device=cpu"]
-    process = subprocess.Popen([sys.executable, "-m", "mamba_yolo", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mamba_yolo", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     time.sleep(4)  # past the imports, into the runs
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

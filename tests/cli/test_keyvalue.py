@@ -86,7 +86,8 @@ def test_a_command_without_options_takes_none():
 
 
 @pytest.mark.parametrize(
-    ("words", "match"), [(["--epochs"], "--epochs needs a value"), (["resume=maybe"], "resume must be True or False, got 'maybe'")]
+    ("words", "match"),
+    [(["--epochs"], "--epochs needs a value"), (["resume=maybe"], "resume must be True or False, got 'maybe'")],
 )
 def test_missing_and_impossible_values(words, match):
     with pytest.raises(ConfigError, match=match):

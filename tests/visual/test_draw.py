@@ -45,7 +45,9 @@ def test_only_the_line_and_the_label_are_painted():
 def test_line_width_follows_the_image():
     widths = []
     for side in (200, 1600):
-        drawn = draw_detections(grey(side, side), [[side / 4, side / 4, side * 3 / 4, side * 3 / 4]], [0], None, {0: ""})
+        drawn = draw_detections(
+            grey(side, side), [[side / 4, side / 4, side * 3 / 4, side * 3 / 4]], [0], None, {0: ""}
+        )
         widths.append(changed(grey(side, side), drawn)[side // 2, : side // 2].sum())
     assert widths[1] > 2 * widths[0]
 
@@ -57,7 +59,9 @@ def test_edges_are_smooth():
     assert 0 < off[off > 0].min() < off.max()
 
 
-@pytest.mark.parametrize("box", [[0, 0, 30, 30], [170, 0, 200, 20], [150, 130, 200, 150], [-50, -50, 900, 900], [0, 140, 3, 150]])
+@pytest.mark.parametrize(
+    "box", [[0, 0, 30, 30], [170, 0, 200, 20], [150, 130, 200, 150], [-50, -50, 900, 900], [0, 140, 3, 150]]
+)
 def test_labels_stay_inside_the_image(box):
     tabs = []
     place = draw._place_tab(("cell 0.50",), np.array(box, float), (0, 0, 0), (150, 200), 2.0, tabs)

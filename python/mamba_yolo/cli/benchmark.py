@@ -40,7 +40,11 @@ def run(config: BenchmarkConfig) -> Outcome:
         "torch": torch.__version__,
     }
     columns = ("model", "imgsz", "batch", "ms_per_image", "images_per_s")
-    data: dict[str, Any] = {**machine, "runs": config.runs, "results": [dict(zip(columns, r, strict=True)) for r in rows]}
+    data: dict[str, Any] = {
+        **machine,
+        "runs": config.runs,
+        "results": [dict(zip(columns, r, strict=True)) for r in rows],
+    }
     title = f"median of {config.runs} runs, float32, {machine['device']}, {machine['threads']} threads"
     return Outcome([table(title, columns, rows)], data)
 

@@ -1,4 +1,6 @@
-"""`mamba-yolo check`: every fault of a data set in one table. Test: tests/cli/test_check.py."""
+"""`mamba-yolo check`: what is in a data set, and every fault of it in one table.
+
+Test: tests/cli/test_check_convert.py."""
 
 from __future__ import annotations
 
@@ -7,16 +9,30 @@ from typing import TYPE_CHECKING
 from mamba_yolo.cli.console import Outcome, table
 from mamba_yolo.config import check_given
 from mamba_yolo.data import check_dataset
+from mamba_yolo.engine.progress import Reporter
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mamba_yolo.cli.commands import CheckConfig
 
 
 def run(config: CheckConfig) -> Outcome:
-    """Look at labels and images; exit code 1 when there are errors."""
+    """Read every label and decode every image; exit code 1 when there are errors."""
     check_given("data", config.data)
-    report = check_dataset(config.data)
-    rows = [(kind, *problem) for kind, found in _kinds(report) for problem in found]
-    shown = [table("", ("kind", "file", "line or id", "what", "what is done"), rows)] if rows else []
-    counts = f"{len(report.errors)} errors, {len(report.warnings)} warnings"
-    return Outcome([*shown, f"{config.data}: {counts}"], report.to_dict(), 1 if report.errors else 0)
+    with Reporter().bar("looking at images") as bar:
+        report = check_dataset(config.data, progress=lambda done, total: bar.advance(1))
+    faults = [("error", line) for line in report.errors] + [("warning", line) for line in report.warnings]
+    whats = list(dict.fromkeys(what for counts in report.splits.values() for what in counts))
+    rows = [(what, *(_counted(counts[what]) for counts in report.splits.values())) for what in whats]
+    title = f"{report.path} ({report.format or 'format not recognised'})"
+    shown: list[Table | str] = [table(title, ("", *report.splits), rows)]
+    if faults:
+        shown.append(table("", ("kind", "where, what, and what is done"), faults))
+    shown.append(f"{len(report.errors)} errors, {len(report.warnings)} warnings")
+    return Outcome(shown, report.to_dict(), 1 if report.errors else 0)
+
+
+def _counted(value: object) -> object:
+    """A number as it is; numbers by class on one line."""
+    return ", ".join(f"{name} {count}" for name, count in value.items()) if isinstance(value, dict) else value

@@ -1,6 +1,6 @@
 """Every command with its options; the options of train, val and predict are those of the Python API.
 
-Standard library only: `mamba-yolo --help` reads nothing else. Test: tests/cli/test_commands.py.
+Standard library only: `mamba-yolo --help` reads nothing else. Test: tests/cli/test_entry.py.
 """
 
 from __future__ import annotations

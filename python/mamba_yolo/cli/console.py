@@ -44,8 +44,10 @@ def show(outcome: Outcome) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
-    for item in outcome.shown:
-        console.print(item)
+    with console.capture() as captured:  # written by hand: rich ends the program itself when a pipe is closed
+        for item in outcome.shown:
+            console.print(item)
+    sys.stdout.write(captured.get())
 
 
 def show_json(outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""`mamba-yolo convert`: YOLO, COCO and VOC, each into each. Test: tests/cli/test_convert.py."""
+"""`mamba-yolo convert`: YOLO, COCO and VOC, each into each. Test: tests/cli/test_check_convert.py."""
 
 from __future__ import annotations
 

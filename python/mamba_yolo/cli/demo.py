@@ -18,6 +18,9 @@ from mamba_yolo.visual.draw import draw_detections, grid
 from mamba_yolo.visual.write import write_picture
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from mamba_yolo.cli.commands import DemoConfig
     from mamba_yolo.data import Dataset
     from mamba_yolo.results import Results
@@ -34,16 +37,17 @@ def run(config: DemoConfig) -> Outcome:
     """Train, validate, predict, and write a sheet with labels beside predictions."""
     dataset = open_dataset(DATA, split="val")
     model = MambaYOLO(PRESET, num_classes=len(dataset.names))
-    trained = model.train(data=str(DATA), project=config.project, name=config.name, seed=config.seed, **TRAINING)
-    folder = trained.run_dir
-    results = model.predict([sample.path for sample in dataset], conf=CONF, imgsz=TRAINING["imgsz"])
+    metrics = model.train(data=str(DATA), project=config.project, name=config.name, seed=config.seed, **TRAINING)
+    folder = model.run_dir
+    assert folder is not None
+    results = model.predict([dataset[i].path for i in range(len(dataset))], conf=CONF, imgsz=TRAINING["imgsz"])
     for result in results:
         result.save(folder / "predictions" / Path(result.path).name)
     sheet = write_picture(_sheet(dataset, list(results)), folder / "labels_and_predictions.jpg")
     best = folder / "weights" / "best.safetensors"
     return Outcome(
         [
-            metrics_table(trained.best_metrics),
+            metrics_table(metrics),
             "",
             f"look at     {sheet}  (labels left, predictions right)",
             f"pictures    {folder / 'predictions'}",
@@ -57,10 +61,10 @@ def run(config: DemoConfig) -> Outcome:
     )
 
 
-def _sheet(dataset: Dataset, results: list[Results]) -> mamba_yolo.visual.draw.Picture:
+def _sheet(dataset: Dataset, results: list[Results]) -> npt.NDArray[np.uint8]:
     """Labels and predictions of every picture, side by side."""
     pictures, titles = [], []
-    for sample, result in zip(dataset, results, strict=True):
+    for sample, result in zip((dataset[i] for i in range(len(dataset))), results, strict=True):
         assert result.orig_image is not None
         pictures += [
             draw_detections(result.orig_image, sample.boxes_xyxy, sample.classes, None, dataset.names),

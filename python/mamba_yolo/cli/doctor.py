@@ -95,16 +95,18 @@ def _cpu_scan() -> str:
 def _scan_equals_definition() -> str:
     generator = torch.Generator().manual_seed(0)
     inner, rank, states, height, width, directions = 8, 1, 16, 5, 7, 4
-    arguments = [
-        torch.randn((1, height * width, inner), generator=generator),
-        torch.randn((1, height * width, directions * (rank + 2 * states)), generator=generator),
-        torch.randn((directions, inner, rank), generator=generator),
-        torch.randn((directions, inner), generator=generator),
-        torch.randn((directions * inner, states), generator=generator),
-        torch.randn((directions * inner,), generator=generator),
-    ]
-    expected = ss2d_scan(*arguments, height, width, backend="reference")
-    off = float((ss2d_scan(*arguments, height, width) - expected).abs().max() / expected.abs().max())
+    shapes = {
+        "x": (1, height * width, inner),
+        "proj": (1, height * width, directions * (rank + 2 * states)),
+        "dt_weight": (directions, inner, rank),
+        "dt_bias": (directions, inner),
+        "A_logs": (directions * inner, states),
+        "Ds": (directions * inner,),
+    }
+    tensors = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    sides = {"height": height, "width": width}
+    expected = ss2d_scan(**tensors, **sides, backend="reference")  # type: ignore[arg-type]
+    off = float((ss2d_scan(**tensors, **sides) - expected).abs().max() / expected.abs().max())  # type: ignore[arg-type]
     _require(off < SCAN_TOLERANCE, f"differs from the definition by {off:.1e}, allowed {SCAN_TOLERANCE:.0e}")
     return f"equals the definition to {off:.0e}"
 

@@ -1,6 +1,7 @@
 """`mamba-yolo`: find the command, read its options, run it, turn errors into one line and an exit code.
 
-Exit codes: 0 done, 1 a user's or our error, 2 unknown command or option, 130 interrupted. Test: tests/cli/test_entry.py.
+Exit codes: 0 done, 1 a user's or our error, 2 unknown command or option, 130 interrupted, 141 nobody reads.
+Test: tests/cli/test_entry.py.
 """
 
 from __future__ import annotations
@@ -117,7 +118,12 @@ def _parse(name: str, words: list[str]) -> Any:
 
 
 def _unframed(text: str) -> str:
-    """The message of a framed error: what stands between the title and the first rule."""
+    """The message of a framed error: what stands between the title and the next rule."""
     lines = [line.strip("│| ") for line in text.splitlines()[1:]]
-    message = itertools.takewhile(lambda line: not line.startswith("──"), lines)
-    return re.sub(r"^Error parsing ([a-zA-Z]\w*: )?", "", " ".join(message))
+    under_title = itertools.dropwhile(_is_rule, lines)
+    message = " ".join(itertools.takewhile(lambda line: not _is_rule(line), under_title))
+    return re.sub(r"^Error parsing ([a-zA-Z]\w*: )?", "", message)
+
+
+def _is_rule(line: str) -> bool:
+    return set(line) <= set("─-╭╮╰╯+")

@@ -1,4 +1,4 @@
-"""`mamba-yolo export`: the name is reserved. Test: tests/cli/test_export.py."""
+"""`mamba-yolo export`: the name is reserved. Test: tests/cli/test_entry.py."""
 
 from __future__ import annotations
 
@@ -12,4 +12,6 @@ if TYPE_CHECKING:
 
 def run(config: ExportConfig) -> NoReturn:
     """Say that it comes later."""
-    raise NotYetError(f"export to {config.format} is not in this version; weights are plain safetensors files meanwhile")
+    raise NotYetError(
+        f"export to {config.format} is not in this version; weights are plain safetensors files meanwhile"
+    )

@@ -40,8 +40,10 @@ def rewrite(words: Sequence[str], config_class: type[Any]) -> list[str]:
             uniform += _spell(name, kinds[name], _listed(assignment[2]) if _is_list(kinds[name]) else [assignment[2]])
         elif word.startswith("-"):
             name = _known(word, kinds)
-            uniform += ["--no-" + _dashed(name)] if _is_negated(word, kinds) else _spell(
-                name, kinds[name], _values(name, kinds, rest)
+            uniform += (
+                ["--no-" + _dashed(name)]
+                if _is_negated(word, kinds)
+                else _spell(name, kinds[name], _values(name, kinds, rest))
             )
         elif bare_taken or not kinds:
             raise UsageError(f"unexpected {word!r}; options are written as name=value or --name value")
@@ -57,7 +59,7 @@ def _kinds(config_class: type[Any]) -> dict[str, str]:
     kinds: dict[str, str] = {}
     for field in dataclasses.fields(config_class):
         inner = field.default_factory
-        kinds.update(_kinds(inner) if dataclasses.is_dataclass(inner) else {field.name: str(field.type)})  # type: ignore[arg-type]
+        kinds.update(_kinds(inner) if dataclasses.is_dataclass(inner) else {field.name: str(field.type)})
     return kinds
 
 

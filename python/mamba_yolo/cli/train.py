@@ -1,4 +1,4 @@
-"""`mamba-yolo train`. Test: tests/cli/test_train.py."""
+"""`mamba-yolo train`. Test: tests/cli/test_demo.py."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ def run(config: TrainConfig) -> Outcome:
     if not config.resume:  # a resumed run knows its data
         check_given("data", config.data)
     result = train(config)
-    best = result.best
     return Outcome(
         [
             metrics_table(result.best_metrics),
-            f"best weights: {best}",
-            f"next: mamba-yolo predict model={best} source=PHOTO_OR_FOLDER",
+            f"best weights: {result.best}",
+            f"next: mamba-yolo predict model={result.best} source=PHOTO_OR_FOLDER",
         ]
     )

@@ -1,4 +1,4 @@
-"""`mamba-yolo val`. Test: tests/cli/test_val.py."""
+"""`mamba-yolo val`. Test: tests/cli/test_demo.py."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def metrics_table(metrics: Metrics) -> Table:
     return table(f"{metrics.images} images, P and R at confidence {metrics.confidence:.3f}", columns, rows)
 
 
-def _figure(value: float | str) -> str:
+def _figure(value: object) -> str:
     """A figure with three digits; a dash without ground truth."""
     if isinstance(value, float):
-        return f"{value:.3f}" if value >= 0 else "–"
+        return f"{value:.3f}" if value >= 0 else "-"
     return str(value)

@@ -133,7 +133,7 @@ def _now(device: torch.device) -> float:
 def _network_input(batch: Sequence[Photo], imgsz: int) -> tuple[Tensor, list[_Letterbox]]:
     """Letterboxed images (B, 3, H, W) uint8 and how each was placed."""
     shapes = {photo.image.shape[:2] for photo in batch}
-    height, width = _smallest_rectangle(*shapes.pop(), imgsz) if len(shapes) == 1 else (imgsz, imgsz)
+    height, width = _smallest_rectangle(shapes.pop(), imgsz) if len(shapes) == 1 else (imgsz, imgsz)
     images, boxings = [], []
     for photo in batch:
         image, placing = letterbox(photo.image, height, width)
@@ -142,10 +142,10 @@ def _network_input(batch: Sequence[Photo], imgsz: int) -> tuple[Tensor, list[_Le
     return torch.from_numpy(np.stack(images)), boxings
 
 
-def _smallest_rectangle(height: int, width: int, imgsz: int) -> tuple[int, int]:
+def _smallest_rectangle(shape: tuple[int, ...], imgsz: int) -> tuple[int, int]:
     """Sides in multiples of the stride around an image whose longer side becomes imgsz."""
-    gain = imgsz / max(height, width)
-    high, wide = (math.ceil(round(side * gain) / STRIDE_MULTIPLE_PX) * STRIDE_MULTIPLE_PX for side in (height, width))
+    gain = imgsz / max(shape)
+    high, wide = (math.ceil(round(side * gain) / STRIDE_MULTIPLE_PX) * STRIDE_MULTIPLE_PX for side in shape)
     return max(high, STRIDE_MULTIPLE_PX), max(wide, STRIDE_MULTIPLE_PX)
 
 

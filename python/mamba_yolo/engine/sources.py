@@ -104,7 +104,8 @@ def _expand_path(text: str) -> Iterable[Path]:
     if path.is_file():
         return _paths_in_list(path) if path.suffix.lower() == ".txt" else [_still_image(path)]
     if glob.has_magic(text):
-        found = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.suffix.lower() in IMAGE_SUFFIXES)
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207  (Path.glob takes no absolute pattern)
+        found = sorted(p for p in map(Path, matches) if p.suffix.lower() in IMAGE_SUFFIXES)
         if not found:
             raise MissingFileError(f"{text}: no image matches this pattern")
         return found

@@ -68,7 +68,9 @@ def label_statistics(classes: Array, boxes_cxcywh_norm: Array, names: Mapping[in
     image, _, _ = np.histogram2d(boxes[:, 1], boxes[:, 0], bins=HEAT_BINS, range=[[0, 1], [0, 1]])
     heat.imshow(image, extent=(0, 1, 1, 0), cmap="magma", interpolation="bilinear")
     heat.set_title("box centres (x, y)", fontsize=10)
-    sizes.scatter(boxes[:, 2], boxes[:, 3], s=5, alpha=0.35, c=[_colour(int(c)) for c in np.ravel(classes)], linewidths=0)
+    sizes.scatter(
+        boxes[:, 2], boxes[:, 3], s=5, alpha=0.35, c=[_colour(int(c)) for c in np.ravel(classes)], linewidths=0
+    )
     sizes.set(xlim=(0, 1), ylim=(0, 1), xlabel="width", ylabel="height")
     sizes.set_title("box sizes (fraction of the image)", fontsize=10)
     for axes in (bars, sizes):
@@ -76,9 +78,7 @@ def label_statistics(classes: Array, boxes_cxcywh_norm: Array, names: Mapping[in
     return _write(figure, target)
 
 
-def confusion_matrix(
-    matrix: Array, names: Mapping[int, str], target: Path, *, normalized: bool = False
-) -> Path:
+def confusion_matrix(matrix: Array, names: Mapping[int, str], target: Path, *, normalized: bool = False) -> Path:
     """Draw a confusion matrix.
 
     Args:

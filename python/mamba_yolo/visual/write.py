@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 JPEG_QUALITY = 92
-_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
+_FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
 
 
 def write_picture(image: npt.NDArray[np.uint8], path: Path) -> Path:

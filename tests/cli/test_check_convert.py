@@ -1,0 +1,60 @@
+"""`check` and `convert` through the command line, on the packaged data set."""
+
+import json
+import shutil
+
+import pytest
+
+from mamba_yolo.cli.demo import DATA
+from mamba_yolo.cli.entry import run
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return shutil.copytree(DATA.parent, tmp_path / "data")
+
+
+def test_a_clean_data_set(capsys):
+    assert run(["check", str(DATA), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["errors"] == data["warnings"] == []
+    assert data["splits"]["train"]["images"] == 44
+    assert data["splits"]["val"]["images"] == 16
+
+
+def test_faults_are_shown_and_end_with_1(capsys, copy):
+    (copy / "images" / "train" / "blood_00005.jpg").write_bytes(b"no picture")
+    label = copy / "labels" / "train" / "blood_00008.txt"
+    label.write_text(label.read_text() + "7 0.5 0.5 0.1 0.1\n")
+    assert run(["check", str(copy / "data.yaml")]) == 1
+    out = capsys.readouterr().out.replace("\n", "")
+    assert "blood_00005.jpg" in out
+    assert "blood_00008.txt" in out
+
+
+def test_convert_and_check_again(capsys, tmp_path):
+    target = tmp_path / "as_coco"
+    assert run(["convert", str(DATA), f"target={target}", "to=coco"]) == 0
+    assert run(["check", str(target), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (data["format"], data["splits"]["train"]["boxes"]) == ("coco", 767)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["check"], "data is missing"),
+        (["check", "nowhere"], "nowhere: no such file or folder"),
+        (["convert", "nowhere", "target=t"], "nowhere"),
+        (["convert", str(DATA)], "target is missing"),
+        (["convert", str(DATA), "target=t", "to=tfrecord"], "'yolo', 'coco', 'voc'"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, monkeypatch, tmp_path, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(words) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.splitlines()[-1].startswith("mamba-yolo: error: ")
+    assert "Traceback" not in err
