@@ -3,8 +3,8 @@
 A running average with momentum m starts at mean 0 and variance 1 and forgets that start over 1 / m batches, 33 for the
 network's 0.03: a run of 60 batches would be validated with statistics that are still a sixth initial value. Here the
 first batches are plainly averaged (momentum 1 / n), and the window is never more than a tenth of the run; runs of more
-than 333 batches follow the release once 33 are seen. Measured on the packaged data set (`n`, 160 px, 10 epochs of 6 batches):
-AP50 0.01 with 0.03 throughout, 0.19 this way. Test: tests/engine/test_norms.py.
+than 333 batches follow the release once 33 are seen. Measured on the packaged data set (`n`, 160 px, 10 epochs of 6
+batches): AP50 0.01 with 0.03 throughout, 0.19 this way. Test: tests/engine/test_norms.py.
 """
 
 from __future__ import annotations
