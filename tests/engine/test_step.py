@@ -11,6 +11,7 @@ from torch import nn
 from engine import tiny
 from mamba_yolo.config import DetectorConfig, TrainConfig
 from mamba_yolo.engine.ema import Ema
+from mamba_yolo.engine.norms import NormMomentum
 from mamba_yolo.engine.optim import build_optimizer, make_plan
 from mamba_yolo.engine.schedule import Rates
 from mamba_yolo.engine.step import Stepper, choose_precision, network_input
@@ -35,7 +36,9 @@ def stepper(model, loss=None, clip=10.0, kind="sgd"):
     plan = make_plan(TrainConfig(optimizer=kind, nbs=1, batch=1), 10, 2)
     precision = choose_precision(CPU, True)
     loss = loss or tiny.TinyLoss(2)
-    return Stepper(model, loss, build_optimizer(model, plan), Ema(model, 0.9, 1.0), precision, CPU, clip)
+    return Stepper(
+        model, loss, build_optimizer(model, plan), Ema(model, 0.9, 1.0), NormMomentum(model, 10), precision, CPU, clip
+    )
 
 
 def batches(size):

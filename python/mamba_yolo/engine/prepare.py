@@ -16,6 +16,7 @@ from mamba_yolo.engine.callbacks import Run
 from mamba_yolo.engine.checkpoint import fit_classes, load_model
 from mamba_yolo.engine.device import pick_device
 from mamba_yolo.engine.ema import Ema
+from mamba_yolo.engine.norms import NormMomentum
 from mamba_yolo.engine.optim import Plan, build_optimizer, make_plan
 from mamba_yolo.engine.recorder import Recorder
 from mamba_yolo.engine.resume import find_checkpoint, restore, resumed_config
@@ -159,6 +160,7 @@ def _assemble(
         criterion=DetectionLoss(len(train_set.names), detector.strides, config.box, config.cls, config.dfl),
         optimizer=build_optimizer(detector, plan),
         ema=Ema(detector, config.ema, ema_tau(plan.steps)),
+        norms=NormMomentum(detector, config.epochs * len(loader)),
         precision=choose_precision(device, config.amp),
         device=device,
         clip=config.clip,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mamba_yolo.engine.ema import Ema
+    from mamba_yolo.engine.norms import NormMomentum
     from mamba_yolo.engine.schedule import Rates
     from mamba_yolo.losses.detection import DetectionLossParts
     from mamba_yolo.types import Batch, RawDetections
@@ -75,6 +76,7 @@ class Stepper:
     criterion: Criterion
     optimizer: torch.optim.Optimizer
     ema: Ema
+    norms: NormMomentum
     precision: Precision
     device: torch.device
     clip: float
@@ -94,6 +96,7 @@ class Stepper:
             TrainingError: loss or gradient is not finite; no weight was changed.
         """
         set_rates(self.optimizer, rates)
+        self.norms.next_batch()
         autocast = torch.autocast(self.device.type, self.precision.autocast, self.precision.autocast is not None)
         with autocast:
             raw = self.model(network_input(batch.images, self.device))
