@@ -10,6 +10,17 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
+__all__ = [
+    "DEBUG_BUILD",
+    "VERSION",
+    "BatchStream",
+    "Pipeline",
+    "decode_bytes",
+    "decode_file",
+    "image_sizes",
+    "letterbox",
+]
+
 DEBUG_BUILD: bool
 VERSION: str
 SCAN_TILE: int

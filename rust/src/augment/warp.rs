@@ -161,6 +161,40 @@ mod tests {
         }
     }
 
+    /// A canvas pixel by looking through the tiles.
+    fn canvas_pixel(canvas: &Canvas, x: i64, y: i64, c: usize) -> f64 {
+        let on_canvas = (0..canvas.width as i64).contains(&x) && (0..canvas.height as i64).contains(&y);
+        let found = canvas.tiles.iter().filter(|_| on_canvas).find_map(|t| {
+            let (column, row) = (usize::try_from(x - t.left).ok()?, usize::try_from(y - t.top).ok()?);
+            let inside = column < t.image.width && row < t.image.height;
+            inside.then(|| t.image.pixels[3 * (row * t.image.width + column) + c])
+        });
+        f64::from(found.unwrap_or(114))
+    }
+
+    #[test]
+    fn a_mosaic_equals_exact_bilinear_within_one_level() {
+        let side = 24;
+        let images = [picture(20, 24), picture(24, 11), picture(5, 24), picture(24, 24)];
+        let canvas = Canvas::mosaic(images, side, (17, 30));
+        for (gain, shift) in [(0.5, (10.3, 13.7)), (1.0, (12.0, 12.0)), (1.47, (3.3, 20.9))] {
+            let map = warp(side, gain, (24.0, 24.0), shift);
+            let mut out = vec![0; 3 * side * side];
+            warp_into(&canvas, &map, &mut out);
+            for (i, &value) in out.iter().enumerate() {
+                let (c, y, x) = (i / (side * side), i / side % side, i % side);
+                let (u, v) = ((x as f64 - shift.0) / gain + 24.0, (y as f64 - shift.1) / gain + 24.0);
+                let (left, top) = (u.floor() as i64, v.floor() as i64);
+                let at = |dx, dy| canvas_pixel(&canvas, left + dx, top + dy, c);
+                let (wx, wy) = (u - u.floor(), v - v.floor());
+                let above = at(0, 0) * (1.0 - wx) + at(1, 0) * wx;
+                let below = at(0, 1) * (1.0 - wx) + at(1, 1) * wx;
+                let exact = above * (1.0 - wy) + below * wy;
+                assert!((f64::from(value) - exact).abs() <= 1.0, "{gain} {x} {y}: {value} {exact}");
+            }
+        }
+    }
+
     #[test]
     fn far_away_is_grey() {
         let mut out = vec![0; 3 * 16];

@@ -1,10 +1,10 @@
-//! TIFF: first page, 1, 8 or 16 bits, grey, RGB, CMYK, palette, with or without alpha; orientation from its own tag.
+//! TIFF: first page; 1, 8 or 16 bits; grey, RGB or CMYK, with or without alpha; orientation from its own tag.
 
 use std::io::Cursor;
 
-use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
+use tiff::{ColorType, TiffError};
 
 use super::{Decoded, Header, Image, MAX_PIXELS, Orientation};
 
@@ -14,18 +14,17 @@ fn open(bytes: &[u8]) -> Decoded<Reader<'_>> {
     let mut limits = Limits::default();
     limits.decoding_buffer_size = MAX_PIXELS as usize * 8;
     limits.intermediate_buffer_size = MAX_PIXELS as usize * 8;
-    Decoder::new(Cursor::new(bytes)).map(|d| d.with_limits(limits)).map_err(|e| format!("damaged TIFF ({e})"))
+    Decoder::new(Cursor::new(bytes)).map(|d| d.with_limits(limits)).map_err(broken)
 }
 
 pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
     let mut reader = open(bytes)?;
-    let (width, height) = reader.dimensions().map_err(|e| format!("damaged TIFF ({e})"))?;
+    let (width, height) = reader.dimensions().map_err(broken)?;
     let orientation = reader.find_tag_unsigned::<u16>(Tag::Orientation).ok().flatten().unwrap_or(1);
     Header::new(height.into(), width.into(), Orientation::new(orientation))
 }
 
 pub(super) fn decode(bytes: &[u8], header: Header) -> Decoded<Image> {
-    let broken = |e: tiff::TiffError| format!("damaged TIFF ({e})");
     let mut reader = open(bytes)?;
     let kind = reader.colortype().map_err(broken)?;
     if reader.image_buffer_layout().map_err(broken)?.planes > 1 {
@@ -45,7 +44,6 @@ pub(super) fn decode(bytes: &[u8], header: Header) -> Decoded<Image> {
         ColorType::RGB(8 | 16) => samples,
         ColorType::RGBA(8 | 16) => samples.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect(),
         ColorType::CMYK(8 | 16) => samples.chunks_exact(4).flat_map(rgb_from_cmyk).collect(),
-        ColorType::Palette(8) => from_palette(&samples, &mut reader)?,
         _ => {
             return Err(format!("TIFF of kind {kind:?} is not read; convert it to PNG"));
         }
@@ -69,10 +67,11 @@ fn rgb_from_cmyk(inks: &[u8]) -> [u8; 3] {
     [inks[0], inks[1], inks[2]].map(|ink| ((255 - u32::from(ink)) * light).div_ceil(255).min(light) as u8)
 }
 
-/// The colour map holds all reds, then all greens, then all blues, 16 bits each.
-fn from_palette(indices: &[u8], reader: &mut Reader<'_>) -> Decoded<Vec<u8>> {
-    let map = reader.get_tag_u16_vec(Tag::ColorMap).map_err(|e| format!("damaged TIFF ({e})"))?;
-    let colours = map.len() / 3;
-    let channel = |index: usize, c: usize| map.get(c * colours + index).map_or(0, |v| (v >> 8) as u8);
-    Ok(indices.iter().flat_map(|&i| [0, 1, 2].map(|c| channel(usize::from(i), c))).collect())
+fn broken(error: TiffError) -> String {
+    match error {
+        TiffError::UnsupportedError(kind) => {
+            format!("this kind of TIFF is not read ({kind}); convert it to PNG")
+        }
+        other => format!("damaged TIFF ({other})"),
+    }
 }

@@ -8,6 +8,7 @@ is background. Scripts under `download:` are never run.
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,8 @@ def label_path(image: Path) -> Path:
 
 def _base_folder(path: Path, config: dict[str, Any]) -> Path:
     """`path:` relative to the yaml, when it exists; else the yaml's own folder."""
-    stated = (path.parent / str(config.get("path") or ".").replace("\\", "/")).resolve()
-    return stated if stated.is_dir() else path.parent.resolve()
+    stated = path.parent / str(config.get("path") or ".").replace("\\", "/")
+    return stated if stated.is_dir() else path.parent
 
 
 def _images_of(entry: str, base: Path, source: Path) -> list[Path]:
@@ -97,7 +98,7 @@ def _images_of(entry: str, base: Path, source: Path) -> list[Path]:
     entry = entry.replace("\\", "/")
     # Roboflow writes ../train/images although the folder lies beside the yaml.
     candidates = [base / entry, base / entry.removeprefix("../")]
-    place = next((c.resolve() for c in candidates if c.exists()), None)
+    place = next((Path(os.path.normpath(c)) for c in candidates if c.exists()), None)
     if place is None:
         raise MissingFileError(f"{source}: {candidates[0]} does not exist")
     if place.is_dir():

@@ -1,0 +1,216 @@
+"""Decoding against Pillow (libjpeg-turbo), on the hard images and on hostile ones."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import re
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from helpers import shared
+from mamba_yolo.data import ImageError, decode_image, image_size
+from mamba_yolo.errors import MissingFileError
+
+# Pillow reads these; we refuse them, and say why.
+REFUSED = {
+    "broken/subtract-with-overflow.jpg": "damaged JPEG",
+    "exif/hopper_bad_exif.jpg": "cut short",  # a marker stops the scan at 72 %
+    "jpeg/partial_progressive.jpg": "cut short",
+    "other_formats/hopper.avif": "AVIF",
+    "other_formats/hopper.qoi": "not a picture",
+    "other_formats/hopper_16bit.pgm": "not a picture",
+    "other_formats/hopper_8bit.ppm": "not a picture",
+}
+# Pillow refuses these; we read them: oversized text chunks and unknown metadata are not looked at.
+READ = {"broken/png_decompression_dos.png", "broken/unknown_compression_method.png"}
+# Orientation only in XMP is not looked for; Pillow clips 16-bit grey at 255 where we take the high byte.
+OTHER_PIXELS = {
+    "exif/xmp_tags_orientation.png",
+    "jpeg_reference_png/grayscale_16x24_sampling2x2.png",
+    "png/basi0g16.png",
+    "png/basn0g16.png",
+}
+
+
+def expectations():
+    path = shared("data/hard-images/expected_pillow.json")
+    return path.parent, json.loads(path.read_text())["files"]
+
+
+def pillow(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def test_every_hard_image_equals_pillow_or_is_refused():
+    root, files = expectations()
+    for name, facts in files.items():
+        if facts["pillow"] == "error" and name not in READ:
+            with pytest.raises(ImageError, match=re.escape(Path(name).name)):
+                decode_image(root / name)
+        elif name in REFUSED:
+            with pytest.raises(ImageError, match=REFUSED[name]):
+                decode_image(root / name)
+        else:
+            pixels = decode_image(root / name)
+            assert image_size(root / name) == pixels.shape[:2], name
+            if name not in READ | OTHER_PIXELS:
+                np.testing.assert_array_equal(pixels, pillow(root / name), err_msg=name)
+
+
+def test_orientations_give_one_picture_once_upright():
+    root, _ = expectations()
+    first = decode_image(root / "exif/hopper_orientation_2.jpg").astype(int)
+    for i in range(3, 9):
+        other = decode_image(root / f"exif/hopper_orientation_{i}.jpg").astype(int)
+        assert np.abs(other - first).mean() < 6, i  # each was compressed on its own; a wrong turn gives 50
+    stored = decode_image(root / "exif/Landscape_6.jpg", exif="ignore")
+    assert stored.shape == (1800, 1200, 3)
+    assert decode_image(root / "exif/Landscape_6.jpg").shape == (1200, 1800, 3)
+
+
+def test_coco_photographs_are_bit_equal_to_libjpeg_turbo():
+    for path in sorted(shared("data/coco128/images/train2017").glob("*.jpg"))[::16]:
+        np.testing.assert_array_equal(decode_image(path), pillow(path))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_orientation_in_every_format(kind, orientation):
+    pixels = np.zeros((24, 40, 3), np.uint8)
+    pixels[:8, :8], pixels[-8:, -8:] = (255, 0, 0), (0, 0, 255)
+    image = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[274] = orientation
+    stream = io.BytesIO()
+    options = {"tiffinfo": exif} if kind == "TIFF" else {"exif": exif, **({"lossless": True} if kind == "WEBP" else {})}
+    image.save(stream, kind, **options)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(stream.getvalue()))).convert("RGB"))
+    np.testing.assert_array_equal(decode_image(stream.getvalue()), expected)
+
+
+MODES = {"BMP": "1 L P RGB", "TIFF": "1 L RGB RGBA CMYK", "PNG": "1 L P RGB RGBA", "GIF": "1 L P RGB"}
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(kind, mode) for kind, modes in MODES.items() for mode in modes.split()])
+def test_colour_modes(kind, mode):
+    rng = np.random.default_rng(1)
+    image = Image.fromarray(rng.integers(0, 256, (7, 13, 3), np.uint8)).convert(mode)
+    stream = io.BytesIO()
+    image.save(stream, kind)
+    expected = np.asarray(Image.open(io.BytesIO(stream.getvalue())).convert("RGB"))
+    np.testing.assert_array_equal(decode_image(stream.getvalue()), expected)
+
+
+def jpeg(height=80, width=64):
+    rng = np.random.default_rng(2)
+    stream = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(stream, "JPEG", quality=95)
+    return stream.getvalue()
+
+
+def test_truncation_policy():
+    whole = jpeg(320)
+    np.testing.assert_array_equal(decode_image(whole[:-2]), decode_image(whole))
+    nearly = decode_image(whole[: int(len(whole) * 0.97)])
+    assert (nearly[-1] == 114).all()
+    np.testing.assert_array_equal(nearly[:200], decode_image(whole)[:200])
+    with pytest.raises(ImageError, match="damaged JPEG"):
+        decode_image(whole[: int(len(whole) * 0.97)], strict=True)
+    with pytest.raises(ImageError, match=r"cut short|ends"):
+        decode_image(whole[: len(whole) // 2])
+
+
+def test_not_a_file(tmp_path):
+    (tmp_path / "folder.jpg").mkdir()
+    with pytest.raises(ImageError, match=r"folder\.jpg: this is a folder"):
+        decode_image(tmp_path / "folder.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match="not a regular file"):
+        decode_image(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match=r"none\.jpg: No such file"):
+        decode_image(tmp_path / "none.jpg")
+    with pytest.raises(MissingFileError, match=r"none\.jpg"):
+        image_size(tmp_path / "none.jpg")
+    with pytest.raises(ImageError, match="empty"):
+        decode_image(b"")
+    odd = os.fsencode(tmp_path) + b"/\xff\xfe.jpg"
+    Path(os.fsdecode(odd)).write_bytes(jpeg())
+    assert decode_image(os.fsdecode(odd)).shape == (80, 64, 3)
+    with pytest.raises(ValueError, match="exif must be"):
+        decode_image(odd, exif="yes")
+
+
+def bombs():
+    """Tiny files whose headers ask for gigabytes."""
+    chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))  # noqa: E731
+    ihdr = struct.pack(">IIBBBBB", 65535, 65535, 8, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    bmp = (
+        b"BM"
+        + struct.pack("<IHHI", 0, 0, 0, 54)
+        + struct.pack("<IiiHHIIiiII", 40, 65535, 65535, 1, 24, 0, 0, 0, 0, 0, 0)
+    )
+    gif = (
+        b"GIF89a"
+        + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0)
+        + b"\x2c"
+        + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0)
+    )
+    header = jpeg()
+    frame = header.index(b"\xff\xc0")
+    bomb = header[: frame + 5] + b"\xff\xff\xff\xff" + header[frame + 9 :]
+    return [png, bmp, gif, bomb]
+
+
+HOSTILE = """
+import resource, sys, pickle
+from mamba_yolo.data import decode_image, ImageError
+resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+count = 0
+for data in pickle.load(sys.stdin.buffer):
+    try:
+        decode_image(data)
+    except ImageError as error:
+        assert str(error).startswith("<bytes>: "), error
+        count += 1
+print(count)
+"""
+
+
+def test_hostile_bytes_neither_crash_nor_hang_nor_eat_memory():
+    rng = np.random.default_rng(3)
+    cases = bombs()
+    seeds = [jpeg()]
+    for kind in ("PNG", "WEBP", "BMP", "TIFF", "GIF"):
+        stream = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)).save(stream, kind)
+        seeds.append(stream.getvalue())
+    for seed in seeds:
+        cases += [seed[:n] for n in (1, 2, 8, 12, 20, 40, 100, len(seed) // 2)]
+        for _ in range(60):
+            damaged = bytearray(seed)
+            for at in rng.integers(2, len(seed), 4):
+                damaged[at] = rng.integers(0, 256)
+            cases.append(bytes(damaged))
+    done = subprocess.run(
+        [sys.executable, "-c", HOSTILE], input=pickle.dumps(cases), capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert int(done.stdout) >= len(bombs())
+    for bomb in bombs():
+        with pytest.raises(ImageError, match=r"limit|damaged|cut"):
+            decode_image(bomb)
