@@ -51,7 +51,7 @@ def test_predict_gives_a_list_or_a_stream(model):
     stream = model.predict([IMAGE, IMAGE], conf=0.0, imgsz=64, max_det=3, stream=True)
     assert inspect.isgenerator(stream)
     assert len(list(stream)) == 2
-    assert len(model(IMAGE, imgsz=64)) == 1
+    assert len(model(IMAGE, imgsz=64, classes=0)) == 1
 
 
 def test_predict_writes_only_when_asked(model, tmp_path, monkeypatch):

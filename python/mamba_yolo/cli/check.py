@@ -1,6 +1,7 @@
 """`mamba-yolo check`: what is in a data set, and every fault of it in one table.
 
-Test: tests/cli/test_check_convert.py."""
+Test: tests/cli/test_check_convert.py.
+"""
 
 from __future__ import annotations
 
