@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from mamba_yolo import MambaYOLO, MambaYoloError, api
 from mamba_yolo.config import TrainConfig
@@ -32,6 +33,14 @@ def test_a_preset(model):
     assert sorted(model.names) == [0, 1]
     assert next(model.module.parameters()).device.type == "cpu"
     assert "2 classes" in repr(model)
+
+
+def test_a_seed_gives_the_same_preset_and_leaves_torch_as_it_is():
+    state = torch.get_rng_state()
+    first, again, other = (next(MambaYOLO("n", seed=seed).module.parameters()) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_file_brings_its_names(weights):

@@ -46,7 +46,7 @@ CELL = (480, 640)  # height and width of a picture on the sheet
 def run(config: DemoConfig) -> Outcome:
     """Train, validate, predict, and write a sheet with labels beside predictions."""
     dataset = open_dataset(DATA, split="val")
-    model = MambaYOLO(PRESET, num_classes=len(dataset.names))
+    model = MambaYOLO(PRESET, num_classes=len(dataset.names), seed=config.seed)
     metrics = model.train(data=str(DATA), project=config.project, name=config.name, seed=config.seed, **TRAINING)
     folder = model.run_dir
     assert folder is not None
