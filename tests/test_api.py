@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from mamba_yolo import MambaYOLO, MambaYoloError, api
 from mamba_yolo.config import TrainConfig
@@ -34,6 +35,14 @@ def test_a_preset(model):
     assert "2 classes" in repr(model)
 
 
+def test_a_seed_gives_the_same_preset_and_leaves_torch_as_it_is():
+    state = torch.get_rng_state()
+    first, again, other = (next(MambaYOLO("n", seed=seed).module.parameters()) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_a_file_brings_its_names(weights):
     assert MambaYOLO(weights).names == {0: "a", 1: "b", 2: "c"}
 
@@ -51,7 +60,7 @@ def test_predict_gives_a_list_or_a_stream(model):
     stream = model.predict([IMAGE, IMAGE], conf=0.0, imgsz=64, max_det=3, stream=True)
     assert inspect.isgenerator(stream)
     assert len(list(stream)) == 2
-    assert len(model(IMAGE, imgsz=64)) == 1
+    assert len(model(IMAGE, imgsz=64, classes=0)) == 1
 
 
 def test_predict_writes_only_when_asked(model, tmp_path, monkeypatch):

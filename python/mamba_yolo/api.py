@@ -5,7 +5,10 @@ Test: tests/test_api.py.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig, check_given, from_flat
 from mamba_yolo.data import open_dataset
@@ -20,7 +23,6 @@ from mamba_yolo.models import flops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from mamba_yolo.config import Variant
     from mamba_yolo.engine.metrics import Metrics
@@ -36,6 +38,7 @@ class MambaYOLO:
         num_classes: classes of a preset; files know their own.
         variant: v1 or v2 of a preset; files know their own.
         device: auto, cpu, cuda or cuda:N.
+        seed: of the random weights of a preset.
 
     Example:
         >>> model = MambaYOLO("best.safetensors")  # doctest: +SKIP
@@ -49,10 +52,13 @@ class MambaYOLO:
         num_classes: int | None = None,
         variant: Variant | None = None,
         device: str = "auto",
+        seed: int = 0,
     ) -> None:
         self.device = device
         self.run_dir: Path | None = None  # of the last training
-        self._load(model, num_classes, variant)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._load(model, num_classes, variant)
 
     def _load(self, model: str | Path, num_classes: int | None = None, variant: Variant | None = None) -> None:
         loaded = load_model(model, num_classes=num_classes, variant=variant)
@@ -87,7 +93,8 @@ class MambaYOLO:
         config = from_flat(TrainConfig, {"model": self._source, "device": self.device, **options})
         if not config.resume:  # a resumed run knows its data
             check_given("data", config.data)
-        result = train(config, model=self.module, names=self.names)
+        is_preset = not Path(self._source).suffix  # its classes have numbers for names
+        result = train(config, model=self.module, names=None if is_preset else self.names)
         self.run_dir = result.run_dir
         self._load(result.best)
         return result.best_metrics

@@ -270,7 +270,8 @@ class PredictConfig:
         check_range("max_det", self.max_det, 0, 10**6)
         check_range("conf", self.conf, 0, 1)
         check_range("iou", self.iou, 0, 1)
-        object.__setattr__(self, "classes", tuple(self.classes))  # lists are welcome
+        given: Any = self.classes  # a list and a single class are welcome
+        object.__setattr__(self, "classes", (given,) if isinstance(given, int) else tuple(given))
         for index in self.classes:
             check_range("classes", index, 0, 65_535)
 

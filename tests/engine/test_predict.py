@@ -10,7 +10,7 @@ from PIL import Image
 
 from mamba_yolo.config import DetectorConfig, PredictConfig
 from mamba_yolo.engine.predict import predict, save_results
-from mamba_yolo.errors import MissingFileError
+from mamba_yolo.errors import MissingFileError, SaveError
 from mamba_yolo.models import build_detector
 from mamba_yolo.types import RawDetections
 
@@ -139,8 +139,16 @@ def test_save_writes_pictures_and_json(tmp_path):
     config = dataclasses.replace(CONFIG, save_json=True)
     results = predict(FindsTheBrightRectangle(), NAMES, f"{tmp_path}/*/a.png", config)
     target = tmp_path / "out"
+    target.mkdir()
     assert len(list(save_results(results, target, config))) == 2
     assert sorted(p.name for p in target.iterdir()) == ["a.jpg", "a_2.jpg", "predictions.json"]
     rows = json.loads((target / "predictions.json").read_text())
     assert [row["objects"][0]["name"] for row in rows] == ["bright", "bright"]
     assert (rows[0]["height"], rows[0]["width"]) == (100, 150)
+
+
+def test_a_picture_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    results = predict(FindsTheBrightRectangle(), NAMES, photo(64, 64, BOX), CONFIG)
+    with pytest.raises(SaveError, match=r"cannot write .*image0\.jpg"):
+        list(save_results(results, tmp_path / "file", CONFIG))

@@ -18,7 +18,8 @@ def target(tmp_path):
 
 
 def is_drawn(path):
-    return len(np.unique(np.asarray(Image.open(path).convert("L")))) > 5
+    with Image.open(path) as picture:
+        return len(np.unique(np.asarray(picture.convert("L")))) > 5
 
 
 def test_results_curves(target):

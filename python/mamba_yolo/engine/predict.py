@@ -21,7 +21,9 @@ import torch
 from mamba_yolo.boxes import clip_boxes
 from mamba_yolo.config import STRIDE_MULTIPLE_PX
 from mamba_yolo.data import letterbox
+from mamba_yolo.engine.safefile import write_text
 from mamba_yolo.engine.sources import Photo, photos
+from mamba_yolo.errors import SaveError
 from mamba_yolo.models import decode
 from mamba_yolo.ops import nms_head
 from mamba_yolo.results import NUM_BOX_COLUMNS, Boxes, Masks, Results
@@ -61,19 +63,34 @@ def predict(detector: Detector, names: Mapping[int, str], source: Any, config: P
 
 
 def save_results(results: Iterable[Results], folder: Path, config: PredictConfig) -> Iterator[Results]:
-    """Pass results on, writing a picture of each, and predictions.json after the last, as the config asks."""
+    """Pass results on, writing a picture of each, and predictions.json after the last, as the config asks.
+
+    Args:
+        results: what `predict` yields.
+        folder: an existing folder to write to.
+        config: save and save_json are looked at.
+
+    Raises:
+        SaveError: full disk, missing permission.
+    """
     taken: set[str] = set()
     rows = []
     for result in results:
         if config.save:
-            result.save(folder / f"{_free_stem(Path(result.path).stem, taken)}.jpg")
+            _save_picture(result, folder / f"{_free_stem(Path(result.path).stem, taken)}.jpg")
         if config.save_json:
             height, width = result.orig_shape
             rows.append({"path": result.path, "height": height, "width": width, "objects": result.summary()})
         yield result
     if config.save_json:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "predictions.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        write_text(folder / "predictions.json", json.dumps(rows, indent=1))
+
+
+def _save_picture(result: Results, path: Path) -> None:
+    try:
+        result.save(path)
+    except OSError as error:
+        raise SaveError(f"cannot write {path}: {error}; free space, or use save=False") from error
 
 
 def _free_stem(stem: str, taken: set[str]) -> str:

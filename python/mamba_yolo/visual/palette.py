@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 NUM_COLOURS = 96  # classes beyond this share colours
+DICHROMAT_WEIGHT = 1.8  # their colour space is smaller: at equal weight most people would lose much for little
 Floats = npt.NDArray[np.float64]
 
 _LIGHTNESS = (0.52, 0.64, 0.76, 0.87)
@@ -62,7 +63,8 @@ def palette() -> npt.NDArray[np.uint8]:
     chosen = [int(start)]
     nearest = np.full(len(linear), np.inf)
     while len(chosen) < NUM_COLOURS:
-        distance = np.linalg.norm(seen - seen[:, chosen[-1:]], axis=2).min(axis=0)
+        apart = np.linalg.norm(seen - seen[:, chosen[-1:]], axis=2)
+        distance = np.minimum(apart[0], DICHROMAT_WEIGHT * apart[1:].min(axis=0))
         nearest = np.minimum(nearest, distance)
         chosen.append(int(nearest.argmax()))
     return np.rint(_srgb_from_linear(linear[chosen]) * 255).astype(np.uint8)
