@@ -12,13 +12,22 @@ import numpy.typing as npt
 
 __all__ = [
     "DEBUG_BUILD",
+    "SCAN_GROUP_BYTES",
+    "SCAN_TILE",
     "VERSION",
     "BatchStream",
     "Pipeline",
+    "cpu_level",
     "decode_bytes",
     "decode_file",
     "image_sizes",
     "letterbox",
+    "nms_boxes",
+    "nms_head",
+    "scan_backward_f32",
+    "scan_backward_f64",
+    "scan_forward_f32",
+    "scan_forward_f64",
 ]
 
 DEBUG_BUILD: bool

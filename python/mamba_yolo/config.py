@@ -144,8 +144,8 @@ class TrainConfig:
     """Momentum of SGD, beta1 of AdamW."""
     weight_decay: float = 5e-4
     """Weight decay at the nominal batch; never on biases, norms, A_logs, Ds."""
-    nbs: int = 64
-    """Nominal batch: gradients are accumulated up to it."""
+    nbs: int = 0
+    """Nominal batch: gradients are accumulated up to it. 0: 64, or no accumulation where auto takes AdamW."""
     warmup_epochs: float = 3.0
     """Epochs of linear warm-up."""
     warmup_momentum: float = 0.8
@@ -183,9 +183,9 @@ class TrainConfig:
         """Check every domain."""
         check_literals(self)
         check_imgsz(self.imgsz)
-        for name in ("epochs", "batch", "nbs", "patience", "val_period", "max_det"):
+        for name in ("epochs", "batch", "patience", "val_period", "max_det"):
             check_range(name, getattr(self, name), 1, 10**9)
-        for name in ("workers", "close_mosaic", "warmup_epochs", "weight_decay", "box", "cls", "dfl", "seed"):
+        for name in ("nbs", "workers", "close_mosaic", "warmup_epochs", "weight_decay", "box", "cls", "dfl", "seed"):
             check_range(name, getattr(self, name), 0, 2**63 - 1)
         for name in ("lrf", "momentum", "warmup_momentum", "warmup_bias_lr", "ema", "iou"):
             check_range(name, getattr(self, name), 0, 1)

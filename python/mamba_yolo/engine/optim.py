@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mamba_yolo.engine.schedule import Rates
 
 GROUPS = ("weights", "norms", "biases")
+NOMINAL_BATCH = 64  # of the release
 AUTO_SGD_STEPS = 10_000  # `auto` takes SGD from here on
 ADAM_BETA1 = 0.9
 ADAM_BETA2 = 0.999
@@ -45,14 +46,21 @@ class Plan:
 
 
 def make_plan(config: TrainConfig, batches_per_epoch: int, num_classes: int) -> Plan:
-    """Choose optimizer and schedule; `auto` is AdamW with lr 0.002 * 5 / (4 + classes) below 10,000 steps, else SGD."""
-    accumulate = accumulation(config.nbs, config.batch)
-    steps = optimizer_steps(config.epochs, batches_per_epoch, accumulate)
+    """Choose optimizer and schedule; `auto` is AdamW with lr 0.002 * 5 / (4 + classes) below 10,000 steps, else SGD.
+
+    A run that is short of steps gains nothing from accumulating them away: `auto` then steps after every batch, unless
+    `nbs` says otherwise.
+    """
+    nominal = config.nbs or NOMINAL_BATCH
+    steps = optimizer_steps(config.epochs, batches_per_epoch, accumulation(nominal, config.batch))
     kind, lr0, momentum = config.optimizer, config.lr0, config.momentum
     if kind == "auto":
         kind = "adamw" if steps < AUTO_SGD_STEPS else "sgd"
         if kind == "adamw":
             lr0, momentum = round(0.002 * 5 / (4 + num_classes), 6), ADAM_BETA1
+            nominal = config.nbs or config.batch
+    accumulate = accumulation(nominal, config.batch)
+    steps = optimizer_steps(config.epochs, batches_per_epoch, accumulate)
     schedule = Schedule(
         epochs=config.epochs,
         batches_per_epoch=batches_per_epoch,
@@ -65,7 +73,7 @@ def make_plan(config: TrainConfig, batches_per_epoch: int, num_classes: int) -> 
         warmup_bias_lr=config.warmup_bias_lr if kind == "sgd" else 0.0,
         warmup_momentum=min(config.warmup_momentum, momentum),
     )
-    return Plan(kind, schedule, steps, config.weight_decay * config.batch * accumulate / config.nbs)
+    return Plan(kind, schedule, steps, config.weight_decay * config.batch * accumulate / nominal)
 
 
 def parameter_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
