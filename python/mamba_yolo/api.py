@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig, check_given, from_flat
+from mamba_yolo.checks import check_given
+from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig, from_flat
 from mamba_yolo.data import open_dataset
 from mamba_yolo.engine.checkpoint import load_model
 from mamba_yolo.engine.device import pick_device

@@ -7,14 +7,14 @@ line, the keyword arguments of the Python API and the saved `args.yaml`.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
+from mamba_yolo.checks import check_imgsz, check_range, unknown_name
 from mamba_yolo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 Task = Literal["detect", "segment"]
 Variant = Literal["v1", "v2"]
@@ -24,8 +24,6 @@ NeckBlock = Literal["odss", "c2f"]
 Pyramid = Literal["p3-p5", "p2-p5"]
 Initialization = Literal["release", "mamba"]
 Optimizer = Literal["auto", "sgd", "adamw"]
-
-STRIDE_MULTIPLE_PX = 32  # the coarsest level; image sides must be multiples of it
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         """Check every domain."""
-        check_literals(self)
+        _check_literals(self)
         check_range("num_classes", self.num_classes, 1, 65_536)
         check_range("width", self.width, 1e-3, 16)
         check_range("depth", self.depth, 1e-3, 16)
@@ -181,7 +179,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check every domain."""
-        check_literals(self)
+        _check_literals(self)
         check_imgsz(self.imgsz)
         for name in ("epochs", "batch", "patience", "val_period", "max_det"):
             check_range(name, getattr(self, name), 1, 10**9)
@@ -310,45 +308,19 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def unknown_name(name: str, known: Iterable[str]) -> str:
-    """One line about an unknown name, with the nearest known one."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
-    return f"unknown option {name!r}{hint}"
-
-
-def check_given(name: str, value: str) -> None:
-    """Raise ConfigError when an option that has no default was left out."""
-    if not value:
-        raise ConfigError(f"{name} is missing; give it as {name}=... (or --{name} ...)")
-
-
-def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise ConfigError unless low <= value <= high (NaN fails too)."""
-    if not low <= value <= high:
-        raise ConfigError(f"{name} must be between {low:g} and {high:g}, got {value}")
-
-
-def check_imgsz(imgsz: int) -> None:
-    """Raise ConfigError unless imgsz is a positive multiple of 32."""
-    if imgsz < STRIDE_MULTIPLE_PX or imgsz % STRIDE_MULTIPLE_PX:
-        near = max(round(imgsz / STRIDE_MULTIPLE_PX), 1) * STRIDE_MULTIPLE_PX
-        raise ConfigError(f"imgsz must be a positive multiple of {STRIDE_MULTIPLE_PX}, got {imgsz}; try {near}")
-
-
 _LITERALS: dict[str, tuple[str, ...]] = {
-    "task": ("detect", "segment"),
-    "variant": ("v1", "v2"),
-    "downsampling": ("clue_merge", "conv"),
-    "channel_mlp": ("rg", "mlp", "conv_mlp", "res_conv_mlp", "gated_mlp"),
-    "neck_block": ("odss", "c2f"),
-    "pyramid": ("p3-p5", "p2-p5"),
-    "initialization": ("release", "mamba"),
-    "optimizer": ("auto", "sgd", "adamw"),
+    "task": get_args(Task),
+    "variant": get_args(Variant),
+    "downsampling": get_args(Downsampling),
+    "channel_mlp": get_args(ChannelMlp),
+    "neck_block": get_args(NeckBlock),
+    "pyramid": get_args(Pyramid),
+    "initialization": get_args(Initialization),
+    "optimizer": get_args(Optimizer),
 }
 
 
-def check_literals(config: Any) -> None:
+def _check_literals(config: Any) -> None:
     """Raise ConfigError when a field with a fixed list of values holds another."""
     for f in dataclasses.fields(config):
         allowed = _LITERALS.get(f.name)

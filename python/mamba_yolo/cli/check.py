@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mamba_yolo.checks import check_given
 from mamba_yolo.cli.console import Outcome, table
-from mamba_yolo.config import check_given
 from mamba_yolo.data import check_dataset
 from mamba_yolo.engine.progress import Reporter
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig, check_imgsz, check_range
+from mamba_yolo.checks import check_imgsz, check_range
+from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig
 
 LabelFormat = Literal["yolo", "coco", "voc"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mamba_yolo.checks import check_given
 from mamba_yolo.cli.console import Outcome
-from mamba_yolo.config import check_given
 from mamba_yolo.data import convert_dataset
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from mamba_yolo.cli.console import Outcome, table
 from mamba_yolo.data import decode_image
 from mamba_yolo.errors import MambaYoloError
 from mamba_yolo.ops import nms, ss2d_scan
-from mamba_yolo.ops.dispatch import choose_backend
+from mamba_yolo.ops.dispatch import choose_backend, cpu_level
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,9 @@ def _cpu_scan() -> str:
     """Backend of the scan on the CPU."""
     forced = os.environ.get("MAMBA_YOLO_BACKEND", "auto")
     why = "chosen for CPU tensors" if forced == "auto" else f"MAMBA_YOLO_BACKEND={forced}"
-    return f"{choose_backend('auto', torch.device('cpu'))} ({why})"
+    backend = choose_backend("auto", torch.device("cpu"))
+    level = f", level {cpu_level()}" if backend == "rust" else ""
+    return f"{backend}{level} ({why})"
 
 
 def _scan_equals_definition() -> str:

@@ -16,10 +16,10 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from mamba_yolo.checks import unknown_name
 from mamba_yolo.cli.commands import COMMANDS
 from mamba_yolo.cli.console import Outcome, complain, show, show_json
 from mamba_yolo.cli.keyvalue import rewrite
-from mamba_yolo.config import unknown_name
 from mamba_yolo.errors import ConfigError, MambaYoloError, UsageError
 
 if TYPE_CHECKING:

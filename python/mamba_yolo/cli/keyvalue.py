@@ -12,7 +12,7 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from mamba_yolo.config import unknown_name
+from mamba_yolo.checks import unknown_name
 from mamba_yolo.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:

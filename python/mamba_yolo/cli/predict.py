@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from mamba_yolo.checks import check_given
 from mamba_yolo.cli.console import Outcome
-from mamba_yolo.config import check_given
 from mamba_yolo.engine.checkpoint import load_model
 from mamba_yolo.engine.device import pick_device
 from mamba_yolo.engine.predict import predict, save_results

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mamba_yolo.checks import check_given
 from mamba_yolo.cli.console import Outcome
 from mamba_yolo.cli.val import metrics_table
-from mamba_yolo.config import check_given
 from mamba_yolo.engine.train import train
 
 if TYPE_CHECKING:

@@ -149,7 +149,7 @@ def load(path: str | Path) -> Checkpoint:
     tensors, text = _read(path)
     if text.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path}: a safetensors file, but not of {FORMAT}; `mamba-yolo convert` reads official .pt"
+            f"{path}: a safetensors file, but not of {FORMAT}; give a file that train wrote, or an official .pt"
         )
     if text.get("schema") != SCHEMA:
         raise CheckpointError(

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from mamba_yolo.boxes import clip_boxes
-from mamba_yolo.config import STRIDE_MULTIPLE_PX
+from mamba_yolo.checks import STRIDE_MULTIPLE_PX
 from mamba_yolo.data import letterbox
 from mamba_yolo.engine.safefile import write_text
 from mamba_yolo.engine.sources import Photo, photos

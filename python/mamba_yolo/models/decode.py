@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mamba_yolo.boxes import NUM_BINS, anchor_grid, cxcywh_from_xyxy, distances_from_bins, xyxy_from_distances
-from mamba_yolo.config import STRIDE_MULTIPLE_PX
+from mamba_yolo.checks import STRIDE_MULTIPLE_PX
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mamba_yolo.config import STRIDE_MULTIPLE_PX, DetectorConfig
+from mamba_yolo.checks import STRIDE_MULTIPLE_PX
 from mamba_yolo.errors import ShapeError
 from mamba_yolo.models.backbone import Backbone
 from mamba_yolo.models.blocks import (
@@ -35,6 +35,8 @@ from mamba_yolo.types import RawDetections
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from mamba_yolo.config import DetectorConfig
 
 STAGE_CHANNELS = (128, 256, 512, 1024)  # before the width factor; strides 4, 8, 16, 32
 CHANNEL_MULTIPLE = 8

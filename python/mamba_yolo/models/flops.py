@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mamba_yolo.config import check_imgsz
+from mamba_yolo.checks import check_imgsz
 from mamba_yolo.models.detector import Detector
 from mamba_yolo.models.presets import preset_config
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mamba_yolo.config import DetectorConfig, from_flat, unknown_name
+from mamba_yolo.checks import unknown_name
+from mamba_yolo.config import DetectorConfig, from_flat
 from mamba_yolo.errors import ConfigError
 from mamba_yolo.models.detector import Detector
 

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal, cast
 
 from mamba_yolo.errors import BackendError, ConfigError
+from mamba_yolo.ops._native import native
 
 if TYPE_CHECKING:
     import torch
@@ -29,11 +30,26 @@ def choose_backend(backend: str, device: torch.device) -> Backend:
         raise ConfigError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if backend == "auto":
         return _for_device(device.type)
+    if backend in ("auto", "rust"):
+        cpu_level()
     if backend == "rust" and device.type not in ("cpu", "meta"):
         raise BackendError(f"backend 'rust' runs on the CPU, the tensor is on {device}; move it or use 'reference'")
     if backend == "cuda":
         raise BackendError("backend 'cuda' is not part of this version; use 'reference' on a GPU or 'rust' on the CPU")
     return cast("Backend", backend)
+
+
+@cache
+def cpu_level() -> str:
+    """Vector level of the Rust kernels: scalar, avx2, avx512 or neon; the best here, or what MAMBA_YOLO_CPU names.
+
+    Raises:
+        ConfigError: MAMBA_YOLO_CPU names a level that this machine does not have.
+    """
+    try:
+        return native.cpu_level()
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _for_device(kind: str) -> Backend:

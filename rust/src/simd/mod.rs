@@ -1,0 +1,174 @@
+//! Numbers in lanes: one vector type over plain arrays, and the switch that compiles a kernel for each CPU level.
+//!
+//! A kernel is written once against [`Vector`]; every helper between [`dispatch`] and an operation is
+//! `#[inline(always)]`, so that the instruction set of the entry function reaches it.
+
+mod float;
+mod lanes;
+
+pub use float::Float;
+pub use lanes::Lanes;
+
+use crate::cpu::Level;
+
+/// A fixed number of lanes.
+pub trait Vector: Copy + Send + Sync + 'static {
+    /// Type of a lane.
+    type Scalar: Float;
+    /// Number of lanes.
+    const W: usize;
+
+    /// All lanes zero.
+    fn zero() -> Self;
+    /// All lanes `v`.
+    fn splat(v: Self::Scalar) -> Self;
+    /// The first `W` values of `s`; missing ones are zero.
+    fn load(s: &[Self::Scalar]) -> Self;
+    /// Writes as many lanes as `s` has room for.
+    fn store(self, s: &mut [Self::Scalar]);
+    /// `self + o`.
+    fn add(self, o: Self) -> Self;
+    /// `self - o`.
+    fn sub(self, o: Self) -> Self;
+    /// `self * o`.
+    fn mul(self, o: Self) -> Self;
+    /// `self / o`.
+    fn div(self, o: Self) -> Self;
+    /// The larger of each lane; `o` where they cannot be compared.
+    fn max(self, o: Self) -> Self;
+    /// The smaller of each lane; `o` where they cannot be compared.
+    fn min(self, o: Self) -> Self;
+    /// `self * b + c`.
+    fn fma(self, b: Self, c: Self) -> Self;
+    /// `a` where `self > o`, else `b`.
+    fn select_greater(self, o: Self, a: Self, b: Self) -> Self;
+    /// Sum of the lanes, halves first.
+    fn sum(self) -> Self::Scalar;
+    /// [`Float::add_exponent`] per lane.
+    fn add_exponent(self, t: Self) -> Self;
+
+    /// 2^self.
+    #[inline(always)]
+    fn exp2(self) -> Self {
+        let (low, high) = Self::Scalar::EXP2_RANGE;
+        let magic = Self::splat(Self::Scalar::MAGIC);
+        let x = Self::splat(high).min(Self::splat(low).max(self)); // constants first: NaN stays NaN
+        let t = x.add(magic);
+        Self::polynomial(Self::Scalar::EXP2, x.sub(t.sub(magic))).add_exponent(t)
+    }
+
+    /// Polynomial with `coefficients`, highest power first, at `x`.
+    #[inline(always)]
+    fn polynomial(coefficients: &[Self::Scalar], x: Self) -> Self {
+        let mut p = Self::zero();
+        for &c in coefficients {
+            p = p.fma(x, Self::splat(c));
+        }
+        p
+    }
+
+    /// Softplus and its derivative, as torch defines them: the identity above 20.
+    #[inline(always)]
+    fn softplus(self) -> (Self, Self) {
+        let (zero, one) = (Self::zero(), Self::splat(Self::Scalar::ONE));
+        let minus_abs = zero.sub(self).min(self);
+        let rest = minus_abs.mul(Self::splat(Self::Scalar::LOG2_E_REST));
+        let exponent = minus_abs.fma(Self::splat(Self::Scalar::LOG2_E), rest);
+        let z = exponent.exp2(); // e^-|v|
+        let log1p = z.mul(Self::polynomial(Self::Scalar::LOG1P, z.add(z).sub(one)));
+        let small = one.div(one.add(z));
+        let sigmoid = self.select_greater(zero, small, z.mul(small));
+        let threshold = Self::splat(twenty());
+        let value = zero.max(self).add(log1p);
+        (self.select_greater(threshold, self, value), self.select_greater(threshold, one, sigmoid))
+    }
+}
+
+/// torch's softplus threshold.
+#[inline(always)]
+fn twenty<T: Float>() -> T {
+    let four = T::ONE + T::ONE + T::ONE + T::ONE;
+    four * four + four
+}
+
+/// A computation that is compiled once per CPU level.
+pub trait Kernel {
+    /// Type of a lane.
+    type Scalar: Float;
+    /// What it returns.
+    type Output;
+    /// Does it; must be `#[inline(always)]`.
+    fn run<V: Vector<Scalar = Self::Scalar>>(self) -> Self::Output;
+}
+
+/// Runs `kernel` with the instructions of `level`.
+#[inline]
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "entry to code compiled for one instruction set"))]
+pub fn dispatch<K: Kernel>(level: Level, kernel: K) -> K::Output {
+    match level {
+        // SAFETY: a level is only ever handed out by `cpu::level` or after `Level::is_available`, which asked the CPU.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { run_avx512(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { run_avx2(kernel) },
+        Level::Neon => kernel.run::<<K::Scalar as Float>::Fused>(),
+        _ => kernel.run::<<K::Scalar as Float>::Plain>(),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<<K::Scalar as Float>::Fused>()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<<K::Scalar as Float>::Fused>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Functions<T>(T);
+
+    impl<T: Float> Kernel for Functions<T> {
+        type Scalar = T;
+        type Output = [T; 3];
+        #[inline(always)]
+        fn run<V: Vector<Scalar = T>>(self) -> [T; 3] {
+            let x = V::splat(self.0);
+            let (softplus, sigmoid) = x.softplus();
+            let mut out = [T::ZERO; 3];
+            for (slot, value) in out.iter_mut().zip([x.exp2(), softplus, sigmoid]) {
+                value.store(std::slice::from_mut(slot));
+            }
+            out
+        }
+    }
+
+    #[test]
+    fn functions_are_exact_to_a_few_units_at_every_level() {
+        for level in Level::ALL.into_iter().filter(|l| l.is_available()) {
+            for i in -790..790 {
+                let x = f64::from(i) / 8.0; // exact in f32 too
+                let softplus = if x > 20.0 { x } else { x.max(0.0) + (-x.abs()).exp().ln_1p() };
+                let sigmoid = if x > 20.0 { 1.0 } else { 1.0 / (1.0 + (-x).exp()) };
+                for (got, want) in dispatch(level, Functions(x)).iter().zip([x.exp2(), softplus, sigmoid]) {
+                    assert!((got / want - 1.0).abs() < 3e-14, "{level:?} f64 at {x}: {got} {want}");
+                }
+                if x > -69.0 {
+                    for (got, want) in dispatch(level, Functions(x as f32)).iter().zip([x.exp2(), softplus, sigmoid]) {
+                        assert!(
+                            (f64::from(*got) / want - 1.0).abs() < 4e-7 + x.abs() * 7e-8,
+                            "{level:?} f32 at {x}: {got} {want}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
