@@ -45,4 +45,4 @@ def test_what_is_wrong_is_said(cls, values, message):
 def test_missing_and_unknown_options_name_the_way_out():
     with pytest.raises(ConfigError, match=r"data is missing; give it as data=\.\.\. \(or --data"):
         check_given("data", "")
-    assert unknown_name("modle", ["model", "mode"]) == "unknown option 'modle'; did you mean 'model'?"
+    assert unknown_name("modle", ["model", "epochs"]) == "unknown option 'modle'; did you mean 'model'?"
