@@ -6,6 +6,7 @@ import sys
 import zipfile
 
 import pytest
+
 from helpers import ROOT
 
 pytestmark = pytest.mark.e2e
