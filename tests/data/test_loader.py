@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 import subprocess
@@ -83,10 +84,14 @@ def test_two_iterators_and_kept_batches(yolo_set):
 
 def loader_threads():
     """Threads of this process that belong to a loader (Linux keeps 15 characters of a name)."""
-    names = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
-    return sum(name.startswith("mamba-yolo-load") for name in names)
+    count = 0
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+            count += (task / "comm").read_text().startswith("mamba-yolo-load")
+    return count
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads through /proc")
 def test_early_break_stops_the_threads(yolo_set):
     run = loader(yolo_set, batch_size=1, threads=3).epoch(0)
     next(run)

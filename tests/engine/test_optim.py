@@ -48,7 +48,7 @@ def test_only_weights_decay():
 
 @pytest.mark.parametrize(("batch", "decay"), [(16, 5e-4), (128, 1e-3), (24, 5e-4 * 72 / 64)])
 def test_weight_decay_follows_the_real_batch(batch, decay):
-    assert make_plan(TrainConfig(batch=batch), 100, 2).weight_decay == pytest.approx(decay)
+    assert make_plan(TrainConfig(batch=batch, nbs=64), 100, 2).weight_decay == pytest.approx(decay)
 
 
 def test_auto_takes_adamw_for_short_runs():
@@ -59,6 +59,12 @@ def test_auto_takes_adamw_for_short_runs():
     assert plan.schedule.lr0 == pytest.approx(0.002 * 5 / 7, abs=1e-6)
     assert plan.schedule.momentum == 0.9
     assert plan.schedule.at(0, 0).bias_lr == 0
+
+
+def test_a_short_run_steps_after_every_batch_unless_told_otherwise():
+    assert make_plan(TrainConfig(batch=8), 10, 3).schedule.accumulate == 1
+    assert make_plan(TrainConfig(batch=8, nbs=64), 10, 3).schedule.accumulate == 8
+    assert make_plan(TrainConfig(batch=8, optimizer="sgd"), 10, 3).schedule.accumulate == 8
 
 
 def test_chosen_optimizer_keeps_the_given_rate():
