@@ -44,7 +44,7 @@ struct Group<V> {
 }
 
 /// Buffers of one tile, reused.
-struct Scratch<V> {
+struct Scratch<V: Vector> {
     tile: Tile<V>,
     dy: [V; TILE],
     /// a_t and h_{t-1} of one state.
@@ -54,8 +54,10 @@ struct Scratch<V> {
     /// sum_n g B and sum_n A a h g.
     sum_gb: [V; TILE],
     sum_a: [V; TILE],
-    /// Per token [dt | B | C]: lanes summed over groups, then over lanes.
-    proj: Vec<V>,
+    /// [dt | B | C] of the tile, one row per value.
+    proj: Vec<[V::Scalar; TILE]>,
+    /// Their gradients, lanes summed over groups.
+    d_proj: Vec<[V; TILE]>,
 }
 
 impl<T: Float> Kernel for DirectionBackward<'_, '_, T> {
@@ -76,7 +78,8 @@ impl<T: Float> Kernel for DirectionBackward<'_, '_, T> {
             after: zero,
             sum_gb: zero,
             sum_a: zero,
-            proj: vec![V::zero(); TILE * shape.row()],
+            proj: vec![[T::ZERO; TILE]; shape.row()],
+            d_proj: vec![zero; shape.row()],
         };
         let delta_len = if self.problem.delta.is_some() { length * channels } else { 0 };
         let mut part = Part {
@@ -89,14 +92,14 @@ impl<T: Float> Kernel for DirectionBackward<'_, '_, T> {
             skip: vec![T::ZERO; channels],
         };
         for (i, tokens) in self.problem.orders[self.k].chunks(TILE).enumerate().rev() {
-            scratch.proj.fill(V::zero());
+            self.load_proj(&mut scratch, tokens);
             for (g, group) in groups.iter_mut().enumerate() {
                 self.tile_backward(&mut scratch, group, (i, g), tokens);
                 self.finish_group(&mut scratch, group, &mut part, g * V::W, tokens);
             }
             for (t, &token) in tokens.iter().enumerate() {
                 let row = &mut part.proj[token as usize * shape.row()..][..shape.row()];
-                row.iter_mut().zip(&scratch.proj[t * shape.row()..]).for_each(|(p, lanes)| *p = lanes.sum());
+                row.iter_mut().zip(&scratch.d_proj).for_each(|(value, lanes)| *value = lanes[t].sum());
             }
         }
         for (g, group) in groups.iter().enumerate() {
@@ -120,6 +123,17 @@ impl<T: Float> DirectionBackward<'_, '_, T> {
         }
     }
 
+    /// Turns the tile's rows of proj into columns over tokens, which all groups read, and clears their gradients.
+    #[inline(always)]
+    fn load_proj<V: Vector<Scalar = T>>(&self, scratch: &mut Scratch<V>, tokens: &[u32]) {
+        scratch.d_proj.fill([V::zero(); TILE]);
+        for (t, &token) in tokens.iter().enumerate() {
+            let (dt, input, output) = self.problem.proj_row(self.b, token as usize, self.k);
+            let values = dt.iter().chain(input).chain(output);
+            scratch.proj.iter_mut().zip(values).for_each(|(column, &value)| column[t] = value);
+        }
+    }
+
     /// Recomputes the states of a tile and walks it backwards, one state at a time.
     #[inline(always)]
     fn tile_backward<V: Vector<Scalar = T>>(
@@ -140,30 +154,24 @@ impl<T: Float> DirectionBackward<'_, '_, T> {
         }
         let task = b * shape.groups(V::W) + g;
         let slot = ((task * shape.directions + k) * shape.tiles() + i) * shape.states * V::W;
-        let (row, rank) = (shape.row(), shape.rank);
-        let rows: [_; TILE] = std::array::from_fn(|t| {
-            let token = tokens[t.min(tokens.len() - 1)]; // the last one again where the tile is short
-            self.problem.proj_row(b, token as usize, k)
-        });
         let count = tokens.len();
         for n in 0..shape.states {
             let (a, a2) = (group.params.a[n], group.params.a2[n]);
+            let (input, output) = (scratch.proj[shape.rank + n], scratch.proj[shape.rank + shape.states + n]);
             let mut h = V::load(&self.checkpoints[slot + n * V::W..][..V::W]);
             for t in 0..count {
                 scratch.decay[t] = scratch.tile.step[t].mul(a2).exp2();
                 scratch.before[t] = h;
-                h = scratch.decay[t].fma(h, scratch.tile.step_u[t].mul(V::splat(rows[t].1[n])));
+                h = scratch.decay[t].fma(h, scratch.tile.step_u[t].mul(V::splat(input[t])));
                 scratch.after[t] = h;
             }
+            let [d_input, d_output] = two_rows(&mut scratch.d_proj, shape.rank + n, shape.rank + shape.states + n);
             let (mut carry, mut d_a) = (group.carry[n], V::zero());
             for t in (0..count).rev() {
-                let (input, output) = (V::splat(rows[t].1[n]), V::splat(rows[t].2[n]));
-                let grad = output.fma(scratch.dy[t], carry);
-                let d_input = &mut scratch.proj[t * row + rank + n];
-                *d_input = grad.fma(scratch.tile.step_u[t], *d_input);
-                let d_output = &mut scratch.proj[t * row + rank + shape.states + n];
-                *d_output = scratch.dy[t].fma(scratch.after[t], *d_output);
-                scratch.sum_gb[t] = grad.fma(input, scratch.sum_gb[t]);
+                let grad = V::splat(output[t]).fma(scratch.dy[t], carry);
+                d_input[t] = grad.fma(scratch.tile.step_u[t], d_input[t]);
+                d_output[t] = scratch.dy[t].fma(scratch.after[t], d_output[t]);
+                scratch.sum_gb[t] = grad.fma(V::splat(input[t]), scratch.sum_gb[t]);
                 carry = grad.mul(scratch.decay[t]);
                 let d_exponent = carry.mul(scratch.before[t]);
                 scratch.sum_a[t] = d_exponent.fma(a, scratch.sum_a[t]);
@@ -185,7 +193,6 @@ impl<T: Float> DirectionBackward<'_, '_, T> {
         tokens: &[u32],
     ) {
         let Shape { channels, rank, .. } = self.problem.shape;
-        let row = self.problem.shape.row();
         let last = channels.min(first + V::W);
         let (mut d_bias, mut d_skip) = (V::zero(), V::zero());
         let mut d_v = [V::zero(); TILE];
@@ -203,10 +210,9 @@ impl<T: Float> DirectionBackward<'_, '_, T> {
         }
         for r in 0..rank {
             let mut d_weight = V::zero();
-            for (t, &token) in tokens.iter().enumerate() {
-                let dt = V::splat(self.problem.proj_row(self.b, token as usize, self.k).0[r]);
-                d_weight = d_v[t].fma(dt, d_weight);
-                scratch.proj[t * row + r] = d_v[t].fma(group.params.dt_weight[r], scratch.proj[t * row + r]);
+            for t in 0..tokens.len() {
+                d_weight = d_v[t].fma(V::splat(scratch.proj[r][t]), d_weight);
+                scratch.d_proj[r][t] = d_v[t].fma(group.params.dt_weight[r], scratch.d_proj[r][t]);
             }
             group.d_dt_weight[r] = group.d_dt_weight[r].add(d_weight);
         }
@@ -237,4 +243,11 @@ fn write_columns<V: Vector>(columns: &[V], rows: &mut [V::Scalar], first: usize,
             rows[channel * columns.len() + i] = lane;
         }
     }
+}
+
+/// Two different rows of `rows`, the first with the lower index.
+#[inline(always)]
+fn two_rows<R>(rows: &mut [R], low: usize, high: usize) -> [&mut R; 2] {
+    let (head, tail) = rows.split_at_mut(high);
+    [&mut head[low], &mut tail[0]]
 }
