@@ -39,7 +39,6 @@ TRAINING: dict[str, Any] = {
     "mosaic": 0.0,
     "val_period": 5,
 }
-CONF = 0.3
 CELL = (480, 640)  # height and width of a picture on the sheet
 
 
@@ -50,10 +49,11 @@ def run(config: DemoConfig) -> Outcome:
     metrics = model.train(data=str(DATA), project=config.project, name=config.name, seed=config.seed, **TRAINING)
     folder = model.run_dir
     assert folder is not None
-    results = model.predict([dataset[i].path for i in range(len(dataset))], conf=CONF, imgsz=TRAINING["imgsz"])
+    conf = round(metrics.confidence, 2)  # where precision and recall balance best
+    results = model.predict([dataset[i].path for i in range(len(dataset))], conf=conf, imgsz=TRAINING["imgsz"])
     for result in results:
         result.save(folder / "predictions" / Path(result.path).name)
-    sheet = write_picture(_sheet(dataset, list(results)), folder / "labels_and_predictions.jpg")
+    sheet = write_picture(_sheet(dataset, list(results), conf), folder / "labels_and_predictions.jpg")
     best = folder / "weights" / "best.safetensors"
     return Outcome(
         [
@@ -64,14 +64,14 @@ def run(config: DemoConfig) -> Outcome:
             f"weights     {best}",
             "",
             "what next",
-            f"  mamba-yolo predict model={best} source={DATA.parent / 'images' / 'val'} conf=0.5",
+            f"  mamba-yolo predict model={best} source={DATA.parent / 'images' / 'val'} conf={conf}",
             "  mamba-yolo check data=YOUR_DATA        YOLO, COCO or VOC: found out by looking",
             "  mamba-yolo train data=YOUR_DATA model=mamba-yolo-t epochs=100",
         ]
     )
 
 
-def _sheet(dataset: Dataset, results: list[Results]) -> npt.NDArray[np.uint8]:
+def _sheet(dataset: Dataset, results: list[Results], conf: float) -> npt.NDArray[np.uint8]:
     """Labels and predictions of every picture, side by side."""
     pictures, titles = [], []
     for sample, result in zip((dataset[i] for i in range(len(dataset))), results, strict=True):
@@ -80,5 +80,5 @@ def _sheet(dataset: Dataset, results: list[Results]) -> npt.NDArray[np.uint8]:
             draw_detections(result.orig_image, sample.boxes_xyxy, sample.classes, None, dataset.names),
             result.plot(),
         ]
-        titles += [f"{sample.path.name}: labels", f"predictions over {CONF}"]
+        titles += [f"{sample.path.name}: labels", f"predictions over {conf}"]
     return grid(pictures, titles, columns=4, cell=CELL)
