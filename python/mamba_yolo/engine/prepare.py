@@ -23,7 +23,7 @@ from mamba_yolo.engine.resume import find_checkpoint, restore, resumed_config
 from mamba_yolo.engine.runs import new_run_folder
 from mamba_yolo.engine.schedule import ema_tau
 from mamba_yolo.engine.step import Stepper, choose_precision
-from mamba_yolo.errors import CheckpointError, DataError
+from mamba_yolo.errors import CheckpointError, DataError, NotYetError
 from mamba_yolo.losses.detection import DetectionLoss
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ def start(
     _check_boxes(train_set, config)
     torch.manual_seed(config.seed)
     detector = _starting_model(config, model, names, train_set.names, reporter)
+    if detector.config.task == "segment":
+        raise NotYetError("training of masks is not in this version; train a detector, such as model=mamba-yolo-t")
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     folder = new_run_folder(config.project, config.name)
     return _assemble(config, folder, detector, (train_set, val_set), reporter=reporter, callbacks=callbacks, epoch=0)
