@@ -1,6 +1,6 @@
 """Decoding, letterboxing and loading, beside Pillow and simplejpeg where installed; the result is asserted first.
 
-Run: `pytest benches/test_data.py --benchmark-enable -s`. Pictures: coco128, from memory; one thread unless said.
+Run: `pytest benches/test_data.py --benchmark-only -s`. Pictures: coco128, from memory; one thread unless said.
 """
 
 from __future__ import annotations
