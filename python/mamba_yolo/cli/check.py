@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from mamba_yolo.cli.commands import CheckConfig
 
+MOST_NAMES = 12  # what a person reads; --json has them all
+
 
 def run(config: CheckConfig) -> Outcome:
     """Read every label and decode every image; exit code 1 when there are errors."""
@@ -35,5 +37,9 @@ def run(config: CheckConfig) -> Outcome:
 
 
 def _counted(value: object) -> object:
-    """A number as it is; numbers by class on one line."""
-    return ", ".join(f"{name} {count}" for name, count in value.items()) if isinstance(value, dict) else value
+    """A number as it is; counts by name on one line, the largest first, the tail as a count."""
+    if not isinstance(value, dict):
+        return value
+    ordered = sorted(value.items(), key=lambda item: -item[1])
+    line = ", ".join(f"{name} {count}" for name, count in ordered[:MOST_NAMES])
+    return line + (f", and {len(ordered) - MOST_NAMES} more" if len(ordered) > MOST_NAMES else "")
