@@ -119,6 +119,8 @@ pub(super) struct GroupParams<V> {
     pub(super) dt_bias: V,
     /// A times log2(e): the kernels use 2^x.
     pub(super) a2: Vec<V>,
+    /// The largest |a2| of each channel.
+    pub(super) largest: V,
     pub(super) a: Vec<V>,
     pub(super) skip: V,
 }
@@ -139,10 +141,17 @@ impl<V: Vector> GroupParams<V> {
         };
         let log2_e = V::splat(V::Scalar::LOG2_E);
         let a: Vec<V> = (0..states).map(|n| column(problem.a, states, n)).collect();
+        let mut a2 = a.clone();
+        let mut largest = V::zero();
+        for a2 in &mut a2 {
+            *a2 = a2.mul(log2_e);
+            largest = a2.abs().max(largest);
+        }
         Self {
+            largest,
             dt_weight: (0..rank).map(|r| column(problem.dt_weight, rank, r)).collect(),
             dt_bias: column(problem.dt_bias, 1, 0),
-            a2: a.iter().map(|a| a.mul(log2_e)).collect(),
+            a2,
             a,
             skip: column(problem.skip, 1, 0),
         }

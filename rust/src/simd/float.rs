@@ -21,6 +21,12 @@ pub trait Float:
     type Fused: Vector<Scalar = Self>;
     /// 64 bytes of lanes without it.
     type Plain: Vector<Scalar = Self>;
+    /// 64 bytes of lanes in the registers of AVX-512; for [`super::dispatch`] alone.
+    #[cfg(target_arch = "x86_64")]
+    type Avx512: Vector<Scalar = Self>;
+    /// 64 bytes of lanes in the registers of AVX2; for [`super::dispatch`] alone.
+    #[cfg(target_arch = "x86_64")]
+    type Avx2: Vector<Scalar = Self>;
     /// Zero.
     const ZERO: Self;
     /// One.
@@ -49,6 +55,10 @@ pub trait Float:
 impl Float for f32 {
     type Fused = Lanes<f32, 16, true>;
     type Plain = Lanes<f32, 16, false>;
+    #[cfg(target_arch = "x86_64")]
+    type Avx512 = super::x86::Avx512;
+    #[cfg(target_arch = "x86_64")]
+    type Avx2 = super::x86::Avx2;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const LOG2_E: Self = std::f32::consts::LOG2_E;
@@ -74,6 +84,10 @@ impl Float for f32 {
 impl Float for f64 {
     type Fused = Lanes<f64, 8, true>;
     type Plain = Lanes<f64, 8, false>;
+    #[cfg(target_arch = "x86_64")]
+    type Avx512 = Self::Fused;
+    #[cfg(target_arch = "x86_64")]
+    type Avx2 = Self::Fused;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const LOG2_E: Self = std::f64::consts::LOG2_E;
