@@ -17,7 +17,8 @@ use crate::error::Result;
 use crate::simd::{Float, dispatch};
 use crate::threads::pool;
 
-use super::direction::{DirectionBackward, Part};
+use super::direction::DirectionBackward;
+use super::group::Part;
 use super::problem::{Problem, expect_len};
 
 /// Gradients of every input, in the inputs' shapes.

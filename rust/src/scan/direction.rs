@@ -2,26 +2,9 @@
 
 use crate::simd::{Float, Kernel, Vector};
 
+use super::group::{Group, Part, steps_to_proj};
 use super::problem::{GroupParams, Problem, Shape};
 use super::tile::{TILE, Tile};
-
-/// Gradients of one image and direction.
-pub(super) struct Part<T> {
-    /// (L, D).
-    pub(super) x: Vec<T>,
-    /// (L, D) or empty.
-    pub(super) delta: Vec<T>,
-    /// (L, P).
-    pub(super) proj: Vec<T>,
-    /// (D, R).
-    pub(super) dt_weight: Vec<T>,
-    /// (D,).
-    pub(super) dt_bias: Vec<T>,
-    /// (D, N).
-    pub(super) a: Vec<T>,
-    /// (D,).
-    pub(super) skip: Vec<T>,
-}
 
 /// One direction of one image.
 pub(super) struct DirectionBackward<'a, 'p, T> {
@@ -30,24 +13,6 @@ pub(super) struct DirectionBackward<'a, 'p, T> {
     pub(super) checkpoints: &'a [T],
     pub(super) b: usize,
     pub(super) k: usize,
-}
-
-/// What a channel group carries from tile to tile, and its part of the tile at hand.
-struct Group<V> {
-    params: GroupParams<V>,
-    /// a_{t+1} g_{t+1} per state.
-    carry: Vec<V>,
-    d_dt_weight: Vec<V>,
-    d_dt_bias: V,
-    d_a: Vec<V>,
-    d_skip: V,
-    tile: Tile<V>,
-    dy: [V; TILE],
-    /// sum_n g B and sum_n A a h g.
-    sum_gb: [V; TILE],
-    sum_a: [V; TILE],
-    /// dL / dv_t.
-    d_v: [V; TILE],
 }
 
 /// Buffers of one tile, reused; small enough for the first cache.
@@ -94,11 +59,16 @@ impl<T: Float> Kernel for DirectionBackward<'_, '_, T> {
             a: vec![T::ZERO; channels * states],
             skip: vec![T::ZERO; channels],
         };
-        for (i, tokens) in self.problem.orders[self.k].chunks(TILE).enumerate().rev() {
+        let tiles: Vec<&[u32]> = self.problem.orders[self.k].chunks(TILE).collect();
+        for (i, &tokens) in tiles.iter().enumerate().rev() {
+            let next = if i > 0 { tiles[i - 1] } else { &[] };
+            self.problem.prefetch_proj::<V>(self.b, self.k, next);
             self.load_proj(&mut scratch, tokens);
             let mut tame = true;
             for (g, group) in groups.iter_mut().enumerate() {
                 self.load_group(group, g * V::W, tokens);
+                self.problem.prefetch_group::<V>(self.problem.x, self.b, g * V::W, next);
+                self.problem.prefetch_group::<V>(self.dy, self.b, g * V::W, next);
                 tame &= group.tile.is_tame(group.params.largest, tokens.len());
             }
             let whole = if V::BLOCKS { states / BLOCK * BLOCK } else { 0 };
@@ -186,6 +156,9 @@ impl<T: Float> DirectionBackward<'_, '_, T> {
             let task = self.b * shape.groups(V::W) + g;
             let slot = ((task * shape.directions + self.k) * shape.tiles() + i) * shape.states + n;
             let start = &self.checkpoints[slot * V::W..][..S * V::W];
+            if i > 0 {
+                V::prefetch(&self.checkpoints[(slot - shape.states) * V::W..][..S * V::W]);
+            }
             let h = if tame {
                 scratch.recompute::<S, false>(group, n, input, start, count)
             } else {
@@ -298,60 +271,6 @@ impl<V: Vector> Scratch<V> {
         for s in 0..S {
             group.carry[n + s] = carry[s];
             group.d_a[n + s] = group.d_a[n + s].add(d_a[s]); // summed per tile first: long sums keep their digits
-        }
-    }
-}
-
-/// Gradients of the projected steps: rows over tokens, summed over channels.
-#[inline(always)]
-fn steps_to_proj<V: Vector>(rows: &mut [[V::Scalar; TILE]], groups: &[Group<V>]) {
-    for (r, row) in rows.iter_mut().enumerate() {
-        let mut lanes = [V::zero(); TILE];
-        for group in groups {
-            let weight = group.params.dt_weight[r];
-            for t in 0..TILE {
-                lanes[t] = group.d_v[t].fma(weight, lanes[t]);
-            }
-        }
-        V::sum_each(&lanes, row);
-    }
-}
-
-impl<V: Vector> Group<V> {
-    /// Adds a tile to the gradients of C columns of W from `first` on.
-    #[inline(always)]
-    fn weigh<const C: usize>(&mut self, proj: &[[V::Scalar; TILE]], first: usize, count: usize) {
-        let rows = &proj[first..first + C];
-        let mut sums = [V::zero(); C];
-        for t in 0..count.min(TILE) {
-            for i in 0..C {
-                sums[i] = self.d_v[t].fma(V::splat(rows[i][t]), sums[i]);
-            }
-        }
-        for i in 0..C {
-            self.d_dt_weight[first + i] = self.d_dt_weight[first + i].add(sums[i]);
-        }
-    }
-
-    /// Writes the parameter gradients of channels `first ..` into the part.
-    #[inline(always)]
-    fn write(&self, part: &mut Part<V::Scalar>, first: usize, channels: usize) {
-        let last = channels.min(first + V::W);
-        self.d_dt_bias.store(&mut part.dt_bias[first..last]);
-        self.d_skip.store(&mut part.skip[first..last]);
-        write_columns(&self.d_dt_weight, &mut part.dt_weight, first, last);
-        write_columns(&self.d_a, &mut part.a, first, last);
-    }
-}
-
-/// Vectors by column to rows by channel: (width, W) to (D, width).
-#[inline(always)]
-fn write_columns<V: Vector>(columns: &[V], rows: &mut [V::Scalar], first: usize, last: usize) {
-    for (i, column) in columns.iter().enumerate() {
-        let mut lanes = [V::Scalar::ZERO; 64];
-        column.store(&mut lanes[..V::W]);
-        for (&lane, channel) in lanes.iter().zip(first..last) {
-            rows[channel * columns.len() + i] = lane;
         }
     }
 }

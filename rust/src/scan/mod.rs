@@ -16,6 +16,7 @@
 mod backward;
 mod direction;
 mod forward;
+mod group;
 mod problem;
 mod tile;
 

@@ -113,6 +113,28 @@ impl<T: Float> Problem<'_, T> {
     }
 }
 
+impl<T: Float> Problem<'_, T> {
+    /// Asks for the rows of proj of a tile to come.
+    #[inline(always)]
+    pub(super) fn prefetch_proj<V: Vector<Scalar = T>>(&self, b: usize, k: usize, tokens: &[u32]) {
+        let Shape { length, directions, .. } = self.shape;
+        let row = self.shape.row();
+        for &token in tokens {
+            V::prefetch(&self.proj[((b * length + token as usize) * directions + k) * row..][..row]);
+        }
+    }
+
+    /// Asks for channels `first ..` of a (B, L, D) array in a tile to come.
+    #[inline(always)]
+    pub(super) fn prefetch_group<V: Vector<Scalar = T>>(&self, array: &[T], b: usize, first: usize, tokens: &[u32]) {
+        let channels = self.shape.channels;
+        let last = channels.min(first + V::W);
+        for &token in tokens {
+            V::prefetch(&self.row(array, b, token as usize, channels)[first..last]);
+        }
+    }
+}
+
 /// Parameters of `W` channels in one direction, one vector per rank and state.
 pub(super) struct GroupParams<V> {
     pub(super) dt_weight: Vec<V>,

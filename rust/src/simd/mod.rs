@@ -79,6 +79,10 @@ pub trait Vector: Copy + Send + Sync + 'static {
         s.copy_from_slice(&lanes[..s.len()]);
     }
 
+    /// Asks for `values` to be brought near; a hint.
+    #[inline(always)]
+    fn prefetch(_values: &[Self::Scalar]) {}
+
     /// Writes the sum of the lanes of `v[i]` to `out[i]`.
     #[inline(always)]
     fn sum_each(v: &[Self; 16], out: &mut [Self::Scalar; 16]) {

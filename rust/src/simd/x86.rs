@@ -10,15 +10,15 @@
 #![expect(unsafe_code, reason = "intrinsics are unsafe outside functions that enable their instruction set")]
 
 use std::arch::x86_64::{
-    __m256, __m512, _CMP_GT_OQ, _CMP_LT_OQ, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_blendv_ps,
-    _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_permute2f128_ps,
-    _mm256_permutevar8x32_epi32, _mm256_set1_ps, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
-    _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_ps,
-    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutex2var_epi32, _mm512_reduce_add_ps, _mm512_set1_ps,
-    _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_ps,
-    _mm512_unpacklo_ps,
+    __m256, __m512, _CMP_GT_OQ, _CMP_LT_OQ, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps,
+    _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_div_ps, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps,
+    _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32, _mm256_set1_ps, _mm256_shuffle_ps, _mm256_slli_epi32,
+    _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutex2var_epi32,
+    _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    _mm512_sub_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
 };
 
 use super::Vector;
@@ -33,6 +33,9 @@ pub struct Avx512(__m512);
 /// Sixteen lanes in two registers of AVX2.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx2([__m256; 2]);
+
+/// Values in a cache line.
+const LINE: usize = 16;
 
 /// Table entries: bits of scale * 2^(i / n), less i << (23 - log2 n); minimax fits over one step, exact at 0; largest
 /// relative errors, rounding included, 3.0e-7 and 2.2e-7 over [-1, 0].
@@ -113,6 +116,13 @@ impl Vector for Avx512 {
         fma(b, c) = _mm512_fmadd_ps;
     }
 
+    #[inline(always)]
+    fn prefetch(values: &[f32]) {
+        for line in values.chunks(LINE) {
+            // SAFETY: a hint, which every x86-64 has.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+        }
+    }
     #[inline(always)]
     fn splat(v: f32) -> Self {
         // SAFETY: see the head of this file.
@@ -215,6 +225,13 @@ impl Vector for Avx2 {
         fma(b, c) = _mm256_fmadd_ps;
     }
 
+    #[inline(always)]
+    fn prefetch(values: &[f32]) {
+        for line in values.chunks(LINE) {
+            // SAFETY: a hint, which every x86-64 has.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+        }
+    }
     #[inline(always)]
     fn splat(v: f32) -> Self {
         // SAFETY: see the head of this file.
