@@ -2,6 +2,7 @@
 
 use crate::simd::{Float, Kernel, Vector};
 
+use super::buffers::take;
 use super::group::{Group, Part, steps_to_proj};
 use super::problem::{GroupParams, Problem, Shape};
 use super::tile::{TILE, Tile};
@@ -51,9 +52,9 @@ impl<T: Float> Kernel for DirectionBackward<'_, '_, T> {
         };
         let delta_len = if self.problem.delta.is_some() { length * channels } else { 0 };
         let mut part = Part {
-            x: vec![T::ZERO; length * channels],
-            delta: vec![T::ZERO; delta_len],
-            proj: vec![T::ZERO; length * shape.row()],
+            x: take(length * channels),
+            delta: take(delta_len),
+            proj: take(length * shape.row()),
             dt_weight: vec![T::ZERO; channels * rank],
             dt_bias: vec![T::ZERO; channels],
             a: vec![T::ZERO; channels * states],

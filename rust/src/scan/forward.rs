@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::simd::{Float, Kernel, Vector, dispatch};
 use crate::threads::pool;
 
+use super::buffers::{give, take};
 use super::problem::{GroupParams, Problem, Shape, expect_len};
 use super::tile::{TILE, Tile, unrolled};
 
@@ -40,7 +41,7 @@ pub fn forward<T: Float>(
         Some(all) if !all.is_empty() => all.chunks_mut(all.len() / tasks).map(Some).collect(),
         _ => (0..tasks).map(|_| None).collect(),
     };
-    let mut grouped = vec![T::ZERO; tasks * shape.length * lanes]; // (B, G, L, W)
+    let mut grouped = take(tasks * shape.length * lanes); // (B, G, L, W)
     pool(threads)?.install(|| {
         let work = grouped.par_chunks_mut(shape.length * lanes).zip(per_task.par_iter_mut()).enumerate();
         work.for_each(|(task, (y, checkpoints))| {
@@ -49,6 +50,7 @@ pub fn forward<T: Float>(
         });
         merge_groups(&shape, lanes, &grouped, y);
     });
+    give(grouped);
     Ok(())
 }
 
@@ -74,7 +76,7 @@ struct GroupForward<'a, 'p, T> {
     problem: &'a Problem<'p, T>,
     b: usize,
     group: usize,
-    /// (L, W), zero.
+    /// (L, W), the first direction writes it.
     y: &'a mut [T],
     /// (K, tiles, N, W).
     checkpoints: Option<&'a mut [T]>,
@@ -112,7 +114,8 @@ impl<T: Float> Kernel for GroupForward<'_, '_, T> {
                 }
                 for (sum, &token) in sums.iter().zip(tokens) {
                     let y = &mut y[token as usize * V::W..][..V::W];
-                    V::from_lanes(y).add(*sum).write_lanes(y);
+                    let sum = if k == 0 { *sum } else { V::from_lanes(y).add(*sum) };
+                    sum.write_lanes(y);
                 }
             }
         }

@@ -88,8 +88,17 @@ impl<T: Float> Problem<'_, T> {
         expect_len("orders", self.orders.len(), s.directions)?;
         for order in &self.orders {
             expect_len("order", order.len(), s.length)?;
-            if order.iter().any(|&token| token as usize >= s.length) {
-                return Err(Error::Argument(format!("order names a token outside 0..{}", s.length)));
+            let mut seen = vec![false; s.length];
+            for &token in order {
+                match seen.get_mut(token as usize) {
+                    Some(seen) if !*seen => *seen = true,
+                    _ => {
+                        return Err(Error::Argument(format!(
+                            "order must name each of 0..{} once, see {token}",
+                            s.length
+                        )));
+                    }
+                }
             }
         }
         if s.directions > 1 && self.delta.is_some() {

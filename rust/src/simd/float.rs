@@ -1,6 +1,7 @@
 //! The constants of the exponential and the logarithm, for f32 and f64.
 
 use std::ops::{Add, Div, Mul, Sub};
+use std::sync::Mutex;
 
 use super::{Lanes, Vector};
 
@@ -48,6 +49,8 @@ pub trait Float:
     fn fused(self, b: Self, c: Self) -> Self;
     /// e^self, of the standard library.
     fn exp(self) -> Self;
+    /// Buffers kept between calls.
+    fn kept() -> &'static Mutex<Vec<Vec<Self>>>;
     /// Adds the integer in the low bits of `t` (see [`Float::MAGIC`]) to the exponent of `self`.
     fn add_exponent(self, t: Self) -> Self;
 }
@@ -71,6 +74,10 @@ impl Float for f32 {
     #[inline(always)]
     fn fused(self, b: Self, c: Self) -> Self {
         self.mul_add(b, c)
+    }
+    fn kept() -> &'static Mutex<Vec<Vec<Self>>> {
+        static KEPT: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+        &KEPT
     }
     fn exp(self) -> Self {
         self.exp()
@@ -100,6 +107,10 @@ impl Float for f64 {
     #[inline(always)]
     fn fused(self, b: Self, c: Self) -> Self {
         self.mul_add(b, c)
+    }
+    fn kept() -> &'static Mutex<Vec<Vec<Self>>> {
+        static KEPT: Mutex<Vec<Vec<f64>>> = Mutex::new(Vec::new());
+        &KEPT
     }
     fn exp(self) -> Self {
         self.exp()
