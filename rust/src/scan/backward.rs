@@ -64,7 +64,7 @@ pub fn backward<T: Float>(
         let parts: Vec<Part<T>> = (0..shape.batch * shape.directions).into_par_iter().map(run).collect();
         let gradients = assemble(problem, &parts);
         for part in parts {
-            [part.x, part.delta, part.proj].map(give);
+            [part.x, part.delta, part.proj].into_iter().for_each(give);
         }
         Ok(gradients)
     })
