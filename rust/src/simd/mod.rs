@@ -108,11 +108,11 @@ pub trait Vector: Copy + Send + Sync + 'static {
         Self::splat(high).min(Self::splat(low).max(self)).exp2_in_range() // constants first: NaN stays NaN
     }
 
-    /// Polynomial with `coefficients`, highest power first, at `x`.
+    /// Polynomial with one or more `coefficients`, highest power first, at `x`.
     #[inline(always)]
     fn polynomial(coefficients: &[Self::Scalar], x: Self) -> Self {
-        let mut p = Self::zero();
-        for &c in coefficients {
+        let mut p = Self::splat(coefficients[0]);
+        for &c in &coefficients[1..] {
             p = p.fma(x, Self::splat(c));
         }
         p
