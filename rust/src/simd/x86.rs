@@ -78,6 +78,8 @@ const TABLE_8: [u32; 8] =
 
 /// Shift of the polynomial beside the larger table, added to x beforehand.
 const OFFSET_32: f32 = 1.442_676_9;
+/// 1.5 * 2^23 / 32.
+const MAGIC_32: f32 = 393_216.0;
 
 /// Operations of one instruction.
 macro_rules! lanewise512 {
@@ -157,11 +159,15 @@ impl Vector for Avx512 {
     }
     #[inline(always)]
     fn exp2_in_range(self) -> Self {
-        self.add(Self::splat(OFFSET_32)).power()
+        let t = self.add(Self::splat(MAGIC_32));
+        let rest = self.sub(t.sub(Self::splat(MAGIC_32)));
+        rest.add(Self::splat(OFFSET_32)).power(t) // added last: the rest is exact
     }
     #[inline(always)]
     fn exp2_of_product(self, o: Self) -> Self {
-        self.fma(o, Self::splat(OFFSET_32)).power()
+        let x = self.fma(o, Self::splat(OFFSET_32));
+        let t = x.add(Self::splat(MAGIC_32 - 1.4375)); // a multiple of 1 / 32 near the offset
+        x.sub(t.sub(Self::splat(MAGIC_32))).power(t)
     }
     #[inline(always)]
     fn sum_each(v: &[Self; W], out: &mut [f32; W]) {
@@ -172,13 +178,10 @@ impl Vector for Avx512 {
 }
 
 impl Avx512 {
-    /// 2^(self - OFFSET_32).
+    /// 2^(self - OFFSET_32), times the power of 2 in `t`.
     #[inline(always)]
-    fn power(self) -> Self {
-        const MAGIC: f32 = 393_216.0; // 1.5 * 2^23 / 32
-        let t = self.add(Self::splat(MAGIC - 1.4375)); // a multiple of 1 / 32 near the offset
-        let rest = self.sub(t.sub(Self::splat(MAGIC)));
-        rest.fma(rest, Self::splat(2.081_260_2)).mul(t.scale())
+    fn power(self, t: Self) -> Self {
+        self.fma(self, Self::splat(2.081_260_2)).mul(t.scale())
     }
     /// Table entry with the exponent of `t`.
     #[inline(always)]
