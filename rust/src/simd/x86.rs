@@ -7,19 +7,10 @@
 //! i and the integer part in the low bits; table entries have i taken out beforehand, so that one shift and one integer
 //! addition build the scaled value. The polynomial of the rest is a depressed one, with its leading coefficient
 //! in the table, which saves a multiplication; its shift is added to x, at no cost by the multiplication before it.
+#![allow(clippy::wildcard_imports, reason = "half of the names here are intrinsics")]
 #![expect(unsafe_code, reason = "intrinsics are unsafe outside functions that enable their instruction set")]
 
-use std::arch::x86_64::{
-    __m256, __m512, _CMP_GT_OQ, _CMP_LT_OQ, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps,
-    _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_div_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps,
-    _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32, _mm256_set1_ps, _mm256_shuffle_ps, _mm256_slli_epi32,
-    _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutex2var_epi32,
-    _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_storeu_ps,
-    _mm512_sub_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
-};
+use std::arch::x86_64::*;
 
 use super::Vector;
 
@@ -39,39 +30,12 @@ const LINE: usize = 16;
 
 /// Table entries: bits of scale * 2^(i / n), less i << (23 - log2 n); minimax fits over one step, exact at 0; largest
 /// relative errors, rounding included, 3.0e-7 and 2.2e-7 over [-1, 0].
+#[rustfmt::skip]
 const TABLE_32: [u32; 32] = [
-    0x3e76_0061,
-    0x3e77_6361,
-    0x3e78_724a,
-    0x3e77_4251,
-    0x3e76_221d,
-    0x3e75_1205,
-    0x3e74_1264,
-    0x3e73_2396,
-    0x3e72_45fa,
-    0x3e71_79f0,
-    0x3e70_bfda,
-    0x3e70_181e,
-    0x3e6f_8321,
-    0x3e6f_014d,
-    0x3e6e_930e,
-    0x3e6e_38d1,
-    0x3e6d_f306,
-    0x3e6d_c220,
-    0x3e6d_a695,
-    0x3e6d_a0db,
-    0x3e6d_b16d,
-    0x3e6d_d8c8,
-    0x3e6e_176c,
-    0x3e6e_6ddc,
-    0x3e6e_dc9c,
-    0x3e6f_6435,
-    0x3e70_0533,
-    0x3e70_c023,
-    0x3e71_9598,
-    0x3e72_8625,
-    0x3e73_9263,
-    0x3e74_baec,
+    0x3e76_0061, 0x3e77_6361, 0x3e78_724a, 0x3e77_4251, 0x3e76_221d, 0x3e75_1205, 0x3e74_1264, 0x3e73_2396,
+    0x3e72_45fa, 0x3e71_79f0, 0x3e70_bfda, 0x3e70_181e, 0x3e6f_8321, 0x3e6f_014d, 0x3e6e_930e, 0x3e6e_38d1,
+    0x3e6d_f306, 0x3e6d_c220, 0x3e6d_a695, 0x3e6d_a0db, 0x3e6d_b16d, 0x3e6d_d8c8, 0x3e6e_176c, 0x3e6e_6ddc,
+    0x3e6e_dc9c, 0x3e6f_6435, 0x3e70_0533, 0x3e70_c023, 0x3e71_9598, 0x3e72_8625, 0x3e73_9263, 0x3e74_baec,
 ];
 const TABLE_8: [u32; 8] =
     [0x3d63_52d1, 0x3d67_e5e5, 0x3d67_2ad8, 0x3d63_66ab, 0x3d60_bdf3, 0x3d5f_4a56, 0x3d5f_27d0, 0x3d60_74e1];
