@@ -17,7 +17,9 @@ use crate::error::Result;
 use crate::simd::{Float, dispatch};
 use crate::threads::pool;
 
-use super::direction::{DirectionBackward, Part};
+use super::buffers::give;
+use super::direction::DirectionBackward;
+use super::group::Part;
 use super::problem::{Problem, expect_len};
 
 /// Gradients of every input, in the inputs' shapes.
@@ -60,7 +62,11 @@ pub fn backward<T: Float>(
     };
     pool(threads)?.install(|| {
         let parts: Vec<Part<T>> = (0..shape.batch * shape.directions).into_par_iter().map(run).collect();
-        Ok(assemble(problem, &parts))
+        let gradients = assemble(problem, &parts);
+        for part in parts {
+            [part.x, part.delta, part.proj].into_iter().for_each(give);
+        }
+        Ok(gradients)
     })
 }
 
@@ -73,17 +79,19 @@ fn assemble<T: Float>(problem: &Problem<'_, T>, parts: &[Part<T>]) -> Gradients<
     if !x.is_empty() {
         let image = shape.length * shape.channels;
         x.par_chunks_mut(image).zip(parts.par_chunks(directions)).for_each(|(x, parts)| {
-            parts.iter().for_each(|part| add_to(x, &part.x));
+            x.par_chunks_mut(SUM).enumerate().for_each(|(i, x)| {
+                parts.iter().for_each(|part| add_to(x, &part.x[i * SUM..][..x.len()]));
+            });
         });
     }
     if !proj.is_empty() {
         let image = shape.length * directions * row;
         proj.par_chunks_mut(image).zip(parts.par_chunks(directions)).for_each(|(proj, parts)| {
-            for (token, proj) in proj.chunks_mut(directions * row).enumerate() {
+            proj.par_chunks_mut(directions * row).with_min_len(256).enumerate().for_each(|(token, proj)| {
                 for (proj, part) in proj.chunks_mut(row).zip(parts) {
                     proj.copy_from_slice(&part.proj[token * row..][..row]);
                 }
-            }
+            });
         });
     }
     let sum = |len: usize, field: fn(&Part<T>) -> &Vec<T>| {
@@ -105,6 +113,9 @@ fn assemble<T: Float>(problem: &Problem<'_, T>, parts: &[Part<T>]) -> Gradients<
         proj,
     }
 }
+
+/// Values summed over directions by one task.
+const SUM: usize = 1 << 14;
 
 fn add_to<T: Float>(sum: &mut [T], part: &[T]) {
     sum.iter_mut().zip(part).for_each(|(s, &p)| *s = *s + p);

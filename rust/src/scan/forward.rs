@@ -7,8 +7,9 @@ use crate::error::Result;
 use crate::simd::{Float, Kernel, Vector, dispatch};
 use crate::threads::pool;
 
+use super::buffers::{give, take};
 use super::problem::{GroupParams, Problem, Shape, expect_len};
-use super::tile::{TILE, Tile};
+use super::tile::{TILE, Tile, unrolled};
 
 /// Tokens whose groups are put together by one task of the last pass.
 const TOKENS_PER_MERGE: usize = 256;
@@ -40,7 +41,7 @@ pub fn forward<T: Float>(
         Some(all) if !all.is_empty() => all.chunks_mut(all.len() / tasks).map(Some).collect(),
         _ => (0..tasks).map(|_| None).collect(),
     };
-    let mut grouped = vec![T::ZERO; tasks * shape.length * lanes]; // (B, G, L, W)
+    let mut grouped = take(tasks * shape.length * lanes); // (B, G, L, W)
     pool(threads)?.install(|| {
         let work = grouped.par_chunks_mut(shape.length * lanes).zip(per_task.par_iter_mut()).enumerate();
         work.for_each(|(task, (y, checkpoints))| {
@@ -49,6 +50,7 @@ pub fn forward<T: Float>(
         });
         merge_groups(&shape, lanes, &grouped, y);
     });
+    give(grouped);
     Ok(())
 }
 
@@ -74,7 +76,7 @@ struct GroupForward<'a, 'p, T> {
     problem: &'a Problem<'p, T>,
     b: usize,
     group: usize,
-    /// (L, W), zero.
+    /// (L, W), the first direction writes it.
     y: &'a mut [T],
     /// (K, tiles, N, W).
     checkpoints: Option<&'a mut [T]>,
@@ -90,6 +92,7 @@ impl<T: Float> Kernel for GroupForward<'_, '_, T> {
         let shape = problem.shape;
         let size = shape.states * V::W;
         let mut tile = Tile::<V>::new();
+        let mut sums = [V::zero(); TILE];
         let mut states = vec![V::zero(); shape.states];
         for (k, order) in problem.orders.iter().enumerate() {
             let params = GroupParams::<V>::new(problem, k, group);
@@ -99,32 +102,75 @@ impl<T: Float> Kernel for GroupForward<'_, '_, T> {
                     let slot = &mut checkpoints[(k * shape.tiles() + i) * size..][..size];
                     slot.chunks_mut(V::W).zip(&states).for_each(|(slot, state)| state.store(slot));
                 }
-                tile.fill(problem, &params, (b, k, group * V::W), tokens);
-                for (t, &token) in tokens.iter().enumerate() {
-                    let (_, input, output) = problem.proj_row(b, token as usize, k);
+                tile.fill::<false>(problem, &params, (b, k, group * V::W), tokens);
+                let rows = |t: usize| problem.proj_row(b, tokens[t] as usize, k);
+                for t in 0..tokens.len() {
+                    sums[t] = params.skip.mul(tile.u[t]);
+                }
+                if tile.is_tame(params.largest, tokens.len()) {
+                    advance_tile::<V, false>(&mut states, &params.a2, &tile, &mut sums[..tokens.len()], rows);
+                } else {
+                    advance_tile::<V, true>(&mut states, &params.a2, &tile, &mut sums[..tokens.len()], rows);
+                }
+                for (sum, &token) in sums.iter().zip(tokens) {
                     let y = &mut y[token as usize * V::W..][..V::W];
-                    let skipped = params.skip.fma(tile.u[t], V::load(y));
-                    token_forward(&mut states, &params.a2, (tile.step[t], tile.step_u[t]), (input, output), skipped)
-                        .store(y);
+                    let sum = if k == 0 { *sum } else { V::from_lanes(y).add(*sum) };
+                    sum.write_lanes(y);
                 }
             }
         }
     }
 }
 
-/// Advances the states by one token; returns `y` plus C . h.
+/// States that stay in registers over a tile, of a type that allows it.
+const BLOCK: usize = 16;
+
+/// Advances all states over a tile; adds C . h to `y`.
 #[inline(always)]
-fn token_forward<V: Vector>(
+fn advance_tile<'r, V: Vector, const CLAMP: bool>(
     states: &mut [V],
     a2: &[V],
-    (step, step_u): (V, V),
-    (input, output): (&[V::Scalar], &[V::Scalar]),
-    mut y: V,
-) -> V {
-    for (((h, &a2), &input), &output) in states.iter_mut().zip(a2).zip(input).zip(output) {
-        let decay = step.mul(a2).exp2();
-        *h = decay.fma(*h, step_u.mul(V::splat(input)));
-        y = h.fma(V::splat(output), y);
+    tile: &Tile<V>,
+    y: &mut [V],
+    rows: impl Fn(usize) -> (&'r [V::Scalar], &'r [V::Scalar], &'r [V::Scalar]),
+) {
+    let whole = if V::BLOCKS { states.len() / BLOCK * BLOCK } else { 0 };
+    for n in (0..whole).step_by(BLOCK) {
+        advance_states::<V, BLOCK, CLAMP>(&mut states[n..], &a2[n..], tile, y, |t| {
+            let (_, input, output) = rows(t);
+            (&input[n..], &output[n..])
+        });
     }
-    y
+    for n in whole..states.len() {
+        advance_states::<V, 1, CLAMP>(&mut states[n..], &a2[n..], tile, y, |t| {
+            let (_, input, output) = rows(t);
+            (&input[n..], &output[n..])
+        });
+    }
+}
+
+/// Advances S states over a tile; adds their part of C . h to `y`.
+#[inline(always)]
+fn advance_states<'r, V: Vector, const S: usize, const CLAMP: bool>(
+    states: &mut [V],
+    a2: &[V],
+    tile: &Tile<V>,
+    y: &mut [V],
+    rows: impl Fn(usize) -> (&'r [V::Scalar], &'r [V::Scalar]),
+) {
+    let mut h = [V::zero(); S];
+    h.copy_from_slice(&states[..S]);
+    let a2 = &a2[..S];
+    for (t, y) in y.iter_mut().enumerate() {
+        let (input, output) = rows(t);
+        let (input, output) = (&input[..S], &output[..S]);
+        let mut sums = [*y, V::zero(), V::zero(), V::zero()]; // four chains
+        unrolled!(s < S, {
+            let decay = tile.decay::<CLAMP>(t, a2[s]);
+            h[s] = decay.fma(h[s], tile.step_u[t].mul(V::splat(input[s])));
+            sums[s % 4] = h[s].fma(V::splat(output[s]), sums[s % 4]);
+        });
+        *y = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
+    }
+    states[..S].copy_from_slice(&h);
 }

@@ -14,8 +14,10 @@
 //! P = R + 2N values per token and direction (`[dt | B | C]`).
 
 mod backward;
+mod buffers;
 mod direction;
 mod forward;
+mod group;
 mod problem;
 mod tile;
 

@@ -88,8 +88,17 @@ impl<T: Float> Problem<'_, T> {
         expect_len("orders", self.orders.len(), s.directions)?;
         for order in &self.orders {
             expect_len("order", order.len(), s.length)?;
-            if order.iter().any(|&token| token as usize >= s.length) {
-                return Err(Error::Argument(format!("order names a token outside 0..{}", s.length)));
+            let mut seen = vec![false; s.length];
+            for &token in order {
+                match seen.get_mut(token as usize) {
+                    Some(seen) if !*seen => *seen = true,
+                    _ => {
+                        return Err(Error::Argument(format!(
+                            "order must name each of 0..{} once, see {token}",
+                            s.length
+                        )));
+                    }
+                }
             }
         }
         if s.directions > 1 && self.delta.is_some() {
@@ -113,12 +122,36 @@ impl<T: Float> Problem<'_, T> {
     }
 }
 
+impl<T: Float> Problem<'_, T> {
+    /// Asks for the rows of proj of a tile to come.
+    #[inline(always)]
+    pub(super) fn prefetch_proj<V: Vector<Scalar = T>>(&self, b: usize, k: usize, tokens: &[u32]) {
+        let Shape { length, directions, .. } = self.shape;
+        let row = self.shape.row();
+        for &token in tokens {
+            V::prefetch(&self.proj[((b * length + token as usize) * directions + k) * row..][..row]);
+        }
+    }
+
+    /// Asks for channels `first ..` of a (B, L, D) array in a tile to come.
+    #[inline(always)]
+    pub(super) fn prefetch_group<V: Vector<Scalar = T>>(&self, array: &[T], b: usize, first: usize, tokens: &[u32]) {
+        let channels = self.shape.channels;
+        let last = channels.min(first + V::W);
+        for &token in tokens {
+            V::prefetch(&self.row(array, b, token as usize, channels)[first..last]);
+        }
+    }
+}
+
 /// Parameters of `W` channels in one direction, one vector per rank and state.
 pub(super) struct GroupParams<V> {
     pub(super) dt_weight: Vec<V>,
     pub(super) dt_bias: V,
     /// A times log2(e): the kernels use 2^x.
     pub(super) a2: Vec<V>,
+    /// The largest |a2| of each channel.
+    pub(super) largest: V,
     pub(super) a: Vec<V>,
     pub(super) skip: V,
 }
@@ -139,10 +172,17 @@ impl<V: Vector> GroupParams<V> {
         };
         let log2_e = V::splat(V::Scalar::LOG2_E);
         let a: Vec<V> = (0..states).map(|n| column(problem.a, states, n)).collect();
+        let mut a2 = a.clone();
+        let mut largest = V::zero();
+        for a2 in &mut a2 {
+            *a2 = a2.mul(log2_e);
+            largest = a2.abs().max(largest);
+        }
         Self {
+            largest,
             dt_weight: (0..rank).map(|r| column(problem.dt_weight, rank, r)).collect(),
             dt_bias: column(problem.dt_bias, 1, 0),
-            a2: a.iter().map(|a| a.mul(log2_e)).collect(),
+            a2,
             a,
             skip: column(problem.skip, 1, 0),
         }

@@ -22,6 +22,25 @@ pub(super) struct Tile<V> {
     pub(super) slope: [V; TILE],
 }
 
+/// `for s in 0..S` for S up to 16, unrolled: left to itself the compiler keeps a loop, and with it the arrays in memory.
+macro_rules! unrolled {
+    ($s:ident < $count:expr, $body:block) => {
+        unrolled!(@ $s, $count, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    (@ $s:ident, $count:expr, $body:block, $($i:literal)*) => {
+        $(
+            if $i < $count {
+                let $s = $i;
+                $body
+            }
+        )*
+    };
+}
+pub(super) use unrolled;
+
+/// Tokens whose steps are computed side by side, to hide latencies.
+const ABREAST: usize = 4;
+
 impl<V: Vector> Tile<V> {
     #[inline(always)]
     pub(super) fn new() -> Self {
@@ -29,9 +48,9 @@ impl<V: Vector> Tile<V> {
         Self { u: zero, step: zero, step_u: zero, slope: zero }
     }
 
-    /// Fills the tile for image `b`, direction `k`, channels from `first` on.
+    /// Fills the tile for image `b`, direction `k`, channels from `first` on; slopes only where they are asked for.
     #[inline(always)]
-    pub(super) fn fill(
+    pub(super) fn fill<const SLOPE: bool>(
         &mut self,
         problem: &Problem<'_, V::Scalar>,
         params: &GroupParams<V>,
@@ -40,21 +59,60 @@ impl<V: Vector> Tile<V> {
     ) {
         let channels = problem.shape.channels;
         let last = channels.min(first + V::W);
+        let load = |array, token: u32| V::load(&problem.row(array, b, token as usize, channels)[first..last]);
         for (t, &token) in tokens.iter().enumerate() {
-            let token = token as usize;
-            let (dt, ..) = problem.proj_row(b, token, k);
-            let mut v = params.dt_bias;
-            if let Some(delta) = problem.delta {
-                v = v.add(V::load(&problem.row(delta, b, token, channels)[first..last]));
-            }
-            for (&weight, &dt) in params.dt_weight.iter().zip(dt) {
-                v = weight.fma(V::splat(dt), v);
-            }
-            let (step, slope) = if problem.softplus { v.softplus() } else { (v, V::splat(V::Scalar::ONE)) };
-            self.u[t] = V::load(&problem.row(problem.x, b, token, channels)[first..last]);
-            self.step[t] = step;
-            self.step_u[t] = step.mul(self.u[t]);
-            self.slope[t] = slope;
+            self.u[t] = load(problem.x, token);
+            self.step[t] = problem.delta.map_or(params.dt_bias, |delta| params.dt_bias.add(load(delta, token)));
         }
+        let dt = |t: usize| problem.proj_row(b, tokens[t] as usize, k).0;
+        let whole = tokens.len() / ABREAST * ABREAST;
+        for t in (0..whole).step_by(ABREAST) {
+            self.project(params, t, [dt(t), dt(t + 1), dt(t + 2), dt(t + 3)]);
+        }
+        for t in whole..tokens.len() {
+            self.project(params, t, [dt(t)]);
+        }
+        for t in 0..tokens.len() {
+            if problem.softplus {
+                let (step, slope) = self.step[t].softplus();
+                self.step[t] = step;
+                if SLOPE {
+                    self.slope[t] = slope;
+                }
+            } else {
+                self.slope[t] = V::splat(V::Scalar::ONE);
+            }
+            self.step_u[t] = self.step[t].mul(self.u[t]);
+        }
+    }
+
+    /// Adds the projection of `dt` to the steps of C tokens.
+    #[inline(always)]
+    fn project<const C: usize>(&mut self, params: &GroupParams<V>, first: usize, dt: [&[V::Scalar]; C]) {
+        let mut v = [V::zero(); C];
+        v.copy_from_slice(&self.step[first..first + C]);
+        for (r, weight) in params.dt_weight.iter().enumerate() {
+            for i in 0..C {
+                v[i] = weight.fma(V::splat(dt[i][r]), v[i]);
+            }
+        }
+        self.step[first..first + C].copy_from_slice(&v);
+    }
+
+    /// a_t for a state of exponent factor `a2`.
+    #[inline(always)]
+    pub(super) fn decay<const CLAMP: bool>(&self, t: usize, a2: V) -> V {
+        if CLAMP { self.step[t].mul(a2).exp2() } else { self.step[t].exp2_of_product(a2) }
+    }
+
+    /// Whether 2^(step * A2) needs no clamp for any token of the tile, given the largest |A2| per channel.
+    #[inline(always)]
+    pub(super) fn is_tame(&self, largest: V, count: usize) -> bool {
+        let mut steps = V::zero();
+        for step in &self.step[..count] {
+            steps = step.abs().max(steps);
+        }
+        let (low, _) = V::Scalar::EXP2_RANGE; // the nearer end
+        steps.mul(largest).all_less(V::splat(V::Scalar::ZERO - low))
     }
 }

@@ -1,6 +1,7 @@
 //! The constants of the exponential and the logarithm, for f32 and f64.
 
 use std::ops::{Add, Div, Mul, Sub};
+use std::sync::Mutex;
 
 use super::{Lanes, Vector};
 
@@ -21,6 +22,12 @@ pub trait Float:
     type Fused: Vector<Scalar = Self>;
     /// 64 bytes of lanes without it.
     type Plain: Vector<Scalar = Self>;
+    /// 64 bytes of lanes in the registers of AVX-512; for [`super::dispatch`] alone.
+    #[cfg(target_arch = "x86_64")]
+    type Avx512: Vector<Scalar = Self>;
+    /// 64 bytes of lanes in the registers of AVX2; for [`super::dispatch`] alone.
+    #[cfg(target_arch = "x86_64")]
+    type Avx2: Vector<Scalar = Self>;
     /// Zero.
     const ZERO: Self;
     /// One.
@@ -42,6 +49,8 @@ pub trait Float:
     fn fused(self, b: Self, c: Self) -> Self;
     /// e^self, of the standard library.
     fn exp(self) -> Self;
+    /// Buffers kept between calls.
+    fn kept() -> &'static Mutex<Vec<Vec<Self>>>;
     /// Adds the integer in the low bits of `t` (see [`Float::MAGIC`]) to the exponent of `self`.
     fn add_exponent(self, t: Self) -> Self;
 }
@@ -49,6 +58,10 @@ pub trait Float:
 impl Float for f32 {
     type Fused = Lanes<f32, 16, true>;
     type Plain = Lanes<f32, 16, false>;
+    #[cfg(target_arch = "x86_64")]
+    type Avx512 = super::x86::Avx512;
+    #[cfg(target_arch = "x86_64")]
+    type Avx2 = super::x86::Avx2;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const LOG2_E: Self = std::f32::consts::LOG2_E;
@@ -62,6 +75,10 @@ impl Float for f32 {
     fn fused(self, b: Self, c: Self) -> Self {
         self.mul_add(b, c)
     }
+    fn kept() -> &'static Mutex<Vec<Vec<Self>>> {
+        static KEPT: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+        &KEPT
+    }
     fn exp(self) -> Self {
         self.exp()
     }
@@ -74,6 +91,10 @@ impl Float for f32 {
 impl Float for f64 {
     type Fused = Lanes<f64, 8, true>;
     type Plain = Lanes<f64, 8, false>;
+    #[cfg(target_arch = "x86_64")]
+    type Avx512 = Self::Fused;
+    #[cfg(target_arch = "x86_64")]
+    type Avx2 = Self::Fused;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const LOG2_E: Self = std::f64::consts::LOG2_E;
@@ -86,6 +107,10 @@ impl Float for f64 {
     #[inline(always)]
     fn fused(self, b: Self, c: Self) -> Self {
         self.mul_add(b, c)
+    }
+    fn kept() -> &'static Mutex<Vec<Vec<Self>>> {
+        static KEPT: Mutex<Vec<Vec<f64>>> = Mutex::new(Vec::new());
+        &KEPT
     }
     fn exp(self) -> Self {
         self.exp()

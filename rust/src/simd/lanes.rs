@@ -20,31 +20,21 @@ impl<T: Float, const W: usize, const FMA: bool> Lanes<T, W, FMA> {
 impl<T: Float, const W: usize, const FMA: bool> Vector for Lanes<T, W, FMA> {
     type Scalar = T;
     const W: usize = W;
+    const BLOCKS: bool = false;
 
-    #[inline(always)]
-    fn zero() -> Self {
-        Self([T::ZERO; W])
-    }
     #[inline(always)]
     fn splat(v: T) -> Self {
         Self([v; W])
     }
     #[inline(always)]
-    fn load(s: &[T]) -> Self {
-        if let Some(lanes) = s.first_chunk() {
-            return Self(*lanes);
-        }
-        let mut lanes = [T::ZERO; W];
-        lanes[..s.len()].copy_from_slice(s);
-        Self(lanes)
+    fn from_lanes(lanes: &[T]) -> Self {
+        let mut copy = [T::ZERO; W];
+        copy.copy_from_slice(&lanes[..W]);
+        Self(copy)
     }
     #[inline(always)]
-    fn store(self, s: &mut [T]) {
-        if let Some(lanes) = s.first_chunk_mut() {
-            *lanes = self.0;
-        } else {
-            s.copy_from_slice(&self.0[..s.len()]);
-        }
+    fn write_lanes(self, lanes: &mut [T]) {
+        lanes[..W].copy_from_slice(&self.0);
     }
     #[inline(always)]
     fn add(self, o: Self) -> Self {
@@ -85,6 +75,10 @@ impl<T: Float, const W: usize, const FMA: bool> Vector for Lanes<T, W, FMA> {
         self
     }
     #[inline(always)]
+    fn all_less(self, o: Self) -> bool {
+        self.0.iter().zip(&o.0).all(|(a, b)| a < b)
+    }
+    #[inline(always)]
     fn sum(self) -> T {
         let mut lanes = self.0;
         let mut half = W / 2;
@@ -97,7 +91,9 @@ impl<T: Float, const W: usize, const FMA: bool> Vector for Lanes<T, W, FMA> {
         lanes[0]
     }
     #[inline(always)]
-    fn add_exponent(self, t: Self) -> Self {
-        self.zip(t, T::add_exponent)
+    fn exp2_in_range(self) -> Self {
+        let magic = Self::splat(T::MAGIC);
+        let t = self.add(magic);
+        Self::polynomial(T::EXP2, self.sub(t.sub(magic))).zip(t, T::add_exponent)
     }
 }

@@ -1,10 +1,12 @@
-//! Numbers in lanes: one vector type over plain arrays, and the switch that compiles a kernel for each CPU level.
+//! Numbers in lanes: vector types of plain arrays and of registers, and the switch that compiles a kernel for each level.
 //!
 //! A kernel is written once against [`Vector`]; every helper between [`dispatch`] and an operation is
 //! `#[inline(always)]`, so that the instruction set of the entry function reaches it.
 
 mod float;
 mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use float::Float;
 pub use lanes::Lanes;
@@ -17,15 +19,15 @@ pub trait Vector: Copy + Send + Sync + 'static {
     type Scalar: Float;
     /// Number of lanes.
     const W: usize;
+    /// Whether arrays of vectors stay in registers; the compiler takes arrays of arrays apart.
+    const BLOCKS: bool;
 
-    /// All lanes zero.
-    fn zero() -> Self;
     /// All lanes `v`.
     fn splat(v: Self::Scalar) -> Self;
-    /// The first `W` values of `s`; missing ones are zero.
-    fn load(s: &[Self::Scalar]) -> Self;
-    /// Writes as many lanes as `s` has room for.
-    fn store(self, s: &mut [Self::Scalar]);
+    /// The first `W` values of `lanes`, which has at least as many.
+    fn from_lanes(lanes: &[Self::Scalar]) -> Self;
+    /// Writes all lanes to the front of `lanes`, which has room for them.
+    fn write_lanes(self, lanes: &mut [Self::Scalar]);
     /// `self + o`.
     fn add(self, o: Self) -> Self;
     /// `self - o`.
@@ -42,26 +44,75 @@ pub trait Vector: Copy + Send + Sync + 'static {
     fn fma(self, b: Self, c: Self) -> Self;
     /// `a` where `self > o`, else `b`.
     fn select_greater(self, o: Self, a: Self, b: Self) -> Self;
+    /// Whether all lanes are below those of `o`; not when they cannot be compared.
+    fn all_less(self, o: Self) -> bool;
     /// Sum of the lanes, halves first.
     fn sum(self) -> Self::Scalar;
-    /// [`Float::add_exponent`] per lane.
-    fn add_exponent(self, t: Self) -> Self;
+    /// 2^self for lanes in [`Float::EXP2_RANGE`] (and NaN); any value outside.
+    fn exp2_in_range(self) -> Self;
 
-    /// 2^self.
+    /// All lanes zero.
+    #[inline(always)]
+    fn zero() -> Self {
+        Self::splat(Self::Scalar::ZERO)
+    }
+
+    /// The first `W` values of `s`; missing ones are zero.
+    #[inline(always)]
+    fn load(s: &[Self::Scalar]) -> Self {
+        if s.len() >= Self::W {
+            return Self::from_lanes(s);
+        }
+        let mut lanes = [Self::Scalar::ZERO; 16];
+        lanes[..s.len()].copy_from_slice(s);
+        Self::from_lanes(&lanes)
+    }
+
+    /// Writes as many lanes as `s` has room for.
+    #[inline(always)]
+    fn store(self, s: &mut [Self::Scalar]) {
+        if s.len() >= Self::W {
+            return self.write_lanes(s);
+        }
+        let mut lanes = [Self::Scalar::ZERO; 16];
+        self.write_lanes(&mut lanes);
+        s.copy_from_slice(&lanes[..s.len()]);
+    }
+
+    /// Asks for `values` to be brought near; a hint.
+    #[inline(always)]
+    fn prefetch(_values: &[Self::Scalar]) {}
+
+    /// Writes the sum of the lanes of `v[i]` to `out[i]`.
+    #[inline(always)]
+    fn sum_each(v: &[Self; 16], out: &mut [Self::Scalar; 16]) {
+        out.iter_mut().zip(v).for_each(|(out, v)| *out = v.sum());
+    }
+
+    /// The magnitude of each lane.
+    #[inline(always)]
+    fn abs(self) -> Self {
+        self.max(Self::zero().sub(self))
+    }
+
+    /// 2^(self * o) for products in range.
+    #[inline(always)]
+    fn exp2_of_product(self, o: Self) -> Self {
+        self.mul(o).exp2_in_range()
+    }
+
+    /// 2^self, saturating at both ends of [`Float::EXP2_RANGE`].
     #[inline(always)]
     fn exp2(self) -> Self {
         let (low, high) = Self::Scalar::EXP2_RANGE;
-        let magic = Self::splat(Self::Scalar::MAGIC);
-        let x = Self::splat(high).min(Self::splat(low).max(self)); // constants first: NaN stays NaN
-        let t = x.add(magic);
-        Self::polynomial(Self::Scalar::EXP2, x.sub(t.sub(magic))).add_exponent(t)
+        Self::splat(high).min(Self::splat(low).max(self)).exp2_in_range() // constants first: NaN stays NaN
     }
 
-    /// Polynomial with `coefficients`, highest power first, at `x`.
+    /// Polynomial with one or more `coefficients`, highest power first, at `x`.
     #[inline(always)]
     fn polynomial(coefficients: &[Self::Scalar], x: Self) -> Self {
-        let mut p = Self::zero();
-        for &c in coefficients {
+        let mut p = Self::splat(coefficients[0]);
+        for &c in &coefficients[1..] {
             p = p.fma(x, Self::splat(c));
         }
         p
@@ -120,13 +171,13 @@ pub fn dispatch<K: Kernel>(level: Level, kernel: K) -> K::Output {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
 fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<<K::Scalar as Float>::Fused>()
+    kernel.run::<<K::Scalar as Float>::Avx512>()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<<K::Scalar as Float>::Fused>()
+    kernel.run::<<K::Scalar as Float>::Avx2>()
 }
 
 #[cfg(test)]

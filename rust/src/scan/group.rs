@@ -1,0 +1,96 @@
+//! What the backward pass keeps per channel group, and the gradients it ends up in.
+
+use crate::simd::{Float, Vector};
+
+use super::problem::GroupParams;
+use super::tile::{TILE, Tile};
+
+/// Gradients of one image and direction.
+pub(super) struct Part<T> {
+    /// (L, D).
+    pub(super) x: Vec<T>,
+    /// (L, D) or empty.
+    pub(super) delta: Vec<T>,
+    /// (L, P).
+    pub(super) proj: Vec<T>,
+    /// (D, R).
+    pub(super) dt_weight: Vec<T>,
+    /// (D,).
+    pub(super) dt_bias: Vec<T>,
+    /// (D, N).
+    pub(super) a: Vec<T>,
+    /// (D,).
+    pub(super) skip: Vec<T>,
+}
+
+/// What a channel group carries from tile to tile, and its part of the tile at hand.
+pub(super) struct Group<V> {
+    pub(super) params: GroupParams<V>,
+    /// a_{t+1} g_{t+1} per state.
+    pub(super) carry: Vec<V>,
+    pub(super) d_dt_weight: Vec<V>,
+    pub(super) d_dt_bias: V,
+    pub(super) d_a: Vec<V>,
+    pub(super) d_skip: V,
+    pub(super) tile: Tile<V>,
+    pub(super) dy: [V; TILE],
+    /// sum_n g B and sum_n A a h g.
+    pub(super) sum_gb: [V; TILE],
+    pub(super) sum_a: [V; TILE],
+    /// dL / dv_t.
+    pub(super) d_v: [V; TILE],
+}
+
+impl<V: Vector> Group<V> {
+    /// Adds a tile to the gradients of C columns of W from `first` on.
+    #[inline(always)]
+    pub(super) fn weigh<const C: usize>(&mut self, proj: &[[V::Scalar; TILE]], first: usize, count: usize) {
+        let rows = &proj[first..first + C];
+        let mut sums = [V::zero(); C];
+        for t in 0..count.min(TILE) {
+            for i in 0..C {
+                sums[i] = self.d_v[t].fma(V::splat(rows[i][t]), sums[i]);
+            }
+        }
+        for i in 0..C {
+            self.d_dt_weight[first + i] = self.d_dt_weight[first + i].add(sums[i]);
+        }
+    }
+
+    /// Writes the parameter gradients of channels `first ..` into the part.
+    #[inline(always)]
+    pub(super) fn write(&self, part: &mut Part<V::Scalar>, first: usize, channels: usize) {
+        let last = channels.min(first + V::W);
+        self.d_dt_bias.store(&mut part.dt_bias[first..last]);
+        self.d_skip.store(&mut part.skip[first..last]);
+        write_columns(&self.d_dt_weight, &mut part.dt_weight, first, last);
+        write_columns(&self.d_a, &mut part.a, first, last);
+    }
+}
+
+/// Gradients of the projected steps: rows over tokens, summed over channels.
+#[inline(always)]
+pub(super) fn steps_to_proj<V: Vector>(rows: &mut [[V::Scalar; TILE]], groups: &[Group<V>]) {
+    for (r, row) in rows.iter_mut().enumerate() {
+        let mut lanes = [V::zero(); TILE];
+        for group in groups {
+            let weight = group.params.dt_weight[r];
+            for t in 0..TILE {
+                lanes[t] = group.d_v[t].fma(weight, lanes[t]);
+            }
+        }
+        V::sum_each(&lanes, row);
+    }
+}
+
+/// Vectors by column to rows by channel: (width, W) to (D, width).
+#[inline(always)]
+fn write_columns<V: Vector>(columns: &[V], rows: &mut [V::Scalar], first: usize, last: usize) {
+    for (i, column) in columns.iter().enumerate() {
+        let mut lanes = [V::Scalar::ZERO; 64];
+        column.store(&mut lanes[..V::W]);
+        for (&lane, channel) in lanes.iter().zip(first..last) {
+            rows[channel * columns.len() + i] = lane;
+        }
+    }
+}
