@@ -7,8 +7,9 @@ from helpers import assert_close_to_scale, golden, golden_weights
 from mamba_yolo.models import Detector, decode
 from mamba_yolo.models.official import config_from_official, convert_state_dict
 
-# The recorded float32 outputs are themselves up to 3e-5 of their scale from this network in float64.
-TOLERANCE = 6e-5
+# Of a layer's scale. The recorded float32 outputs are themselves up to 3e-5 from this network in float64, and the
+# table exponential of AVX-512 (3e-7 each) takes ours to 7.2e-5.
+TOLERANCE = 1e-4
 LAYERS = {
     "layer0": "backbone.stem",
     "layer1": "backbone.stages.0",
