@@ -7,9 +7,9 @@ from helpers import assert_close_to_scale, golden, golden_weights
 from mamba_yolo.models import Detector, decode
 from mamba_yolo.models.official import config_from_official, convert_state_dict
 
-# Of a layer's scale. The recorded float32 outputs are themselves up to 3e-5 from this network in float64, and the
-# table exponential of AVX-512 (3e-7 each) takes ours to 7.2e-5.
-TOLERANCE = 1e-4
+# Of a layer's scale. The recorded float32 outputs are themselves up to 5.4e-5 from this network in float64.
+TOLERANCE = 6e-5
+TWO_ROUNDINGS = 1e-4  # where ours and the recorded one round in opposite directions: the prototypes
 LAYERS = {
     "layer0": "backbone.stem",
     "layer1": "backbone.stages.0",
@@ -77,5 +77,19 @@ def test_segmentation_equals_golden():
     for level in range(3):
         assert_close_to_scale(raw.levels[level], expected[f"raw.{level}"], TOLERANCE)
     assert_close_to_scale(raw.mask_coefs, expected["mask_coefs"], TOLERANCE)
-    assert_close_to_scale(raw.protos, expected["protos"], TOLERANCE)
+    assert_close_to_scale(raw.protos, expected["protos"], TWO_ROUNDINGS)
     assert_decoded_close(decoded, expected["decoded"])
+
+
+def test_segmentation_is_within_one_rounding_of_float64():
+    """The recorded outputs and ours, each against the exact network: neither hides behind the other."""
+    expected, detector = golden("segment"), golden_detector("segment")
+    with torch.inference_mode():
+        ours = detector(expected["input"])
+        exact = detector.double()(expected["input"].double())
+    for level in range(3):
+        assert_close_to_scale(exact.levels[level], expected[f"raw.{level}"], TOLERANCE)
+        assert_close_to_scale(ours.levels[level], exact.levels[level], TOLERANCE)
+    for name in ("mask_coefs", "protos"):
+        assert_close_to_scale(getattr(exact, name), expected[name], TOLERANCE)
+        assert_close_to_scale(getattr(ours, name), getattr(exact, name), TOLERANCE)
