@@ -1,4 +1,4 @@
-"""The selective scan: definition and Rust against float64 loops, gradients, shapes, threads, levels, torch.library."""
+"""The selective scan: definition and Rust against float64 loops, gradients, shapes, threads, levels."""
 
 import json
 import multiprocessing
@@ -10,63 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from mamba_yolo.errors import BackendError, ConfigError, ShapeError
 from mamba_yolo.ops import selective_scan, ss2d_scan
+from ops.scan_cases import gradients, map_inputs, relative_error, sequence_inputs
 from reference import scan as oracle
 
 backends = pytest.mark.parametrize("backend", ["reference", "rust"])
-
-
-def relative_error(got, expected):
-    """Largest difference over the largest expected value; what is below 1e-12 counts as nothing."""
-    got, expected = (torch.as_tensor(np.asarray(t.detach())).double() for t in (got, expected))
-    return float((got - expected).abs().max() / expected.abs().max().clamp(min=1e-12)) if got.numel() else 0.0
-
-
-def map_inputs(batch=2, height=5, width=7, channels=24, rank=3, states=16, dtype=torch.float64, seed=0):
-    """Random arguments of ss2d_scan, row-major."""
-    rng = torch.Generator().manual_seed(seed)
-    make = lambda *shape: torch.randn(*shape, generator=rng, dtype=torch.float64).to(dtype)  # noqa: E731
-    length = height * width
-    return [
-        make(batch, length, channels),
-        make(batch, length, 4 * (rank + 2 * states)),
-        make(4, channels, rank),
-        make(4, channels),
-        make(4 * channels, states) * 0.5,
-        make(4 * channels),
-        height,
-        width,
-    ]
-
-
-def sequence_inputs(batch=2, channels=12, length=37, states=8, groups=None, dtype=torch.float64, seed=0):
-    """Random arguments of selective_scan."""
-    rng = torch.Generator().manual_seed(seed)
-    make = lambda *shape: torch.randn(*shape, generator=rng, dtype=torch.float64).to(dtype)  # noqa: E731
-    bc = (batch, states, length) if groups is None else (batch, groups, states, length)
-    return [
-        make(batch, channels, length),
-        make(batch, channels, length),
-        -make(channels, states).exp(),
-        make(*bc),
-        make(*bc),
-        make(channels),
-        make(channels),
-    ]
-
-
-def gradients(call, inputs, backend):
-    """Output and gradients of a call with respect to its tensors, for a fixed weighting of the output."""
-    tensors = [t.detach().clone().requires_grad_() if isinstance(t, torch.Tensor) else t for t in inputs]
-    y = call(*tensors, backend=backend)
-    weight = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape).cos()
-    return [
-        y,
-        *torch.autograd.grad(y, [t for t in tensors if isinstance(t, torch.Tensor)], weight, materialize_grads=True),
-    ]
 
 
 MAPS = [
@@ -280,76 +230,6 @@ def test_every_cpu_level_agrees(level):
     exact.sum().backward()
     assert relative_error(torch.tensor(y), exact.detach().flatten()) < 1e-6
     assert relative_error(torch.tensor(d_proj), leaves[1].grad.flatten()) < 1e-5
-
-
-def raw_inputs(requires_grad):
-    x, proj, dt_weight, dt_bias, A_logs, Ds, height, width = map_inputs(batch=1, height=3, width=4, channels=9)
-    tensors = [x, None, proj, dt_weight, dt_bias, -A_logs.exp(), Ds]
-    leaves = [t.requires_grad_(requires_grad) if t is not None else None for t in tensors]
-    return (*leaves, height, width, True, requires_grad)
-
-
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # opcheck looks at every input
-@pytest.mark.parametrize("requires_grad", [False, True])
-def test_opcheck(requires_grad):
-    torch.library.opcheck(torch.ops.mamba_yolo.scan_forward, raw_inputs(requires_grad))
-    u, delta, A, B, C, D, bias = sequence_inputs(batch=1, channels=3, length=5, states=2)
-    proj = torch.cat([B, C], dim=1).mT.contiguous()
-    sequence = [u.mT.contiguous(), delta.mT.contiguous(), proj, torch.empty(1, 3, 0).double(), bias[None], A, D]
-    leaves = [t.requires_grad_(requires_grad) for t in sequence]
-    torch.library.opcheck(torch.ops.mamba_yolo.scan_forward, (*leaves, 0, 0, True, requires_grad))
-
-
-def test_gradient_without_checkpoints_is_an_error():
-    y, _ = torch.ops.mamba_yolo.scan_forward(*raw_inputs(requires_grad=True)[:-1], False)
-    with pytest.raises(RuntimeError, match="needs save=True"):
-        y.sum().backward()
-
-
-class Scan(torch.nn.Module):
-    def __init__(self, parameters):
-        super().__init__()
-        self.weights = torch.nn.ParameterList(parameters)
-
-    def forward(self, x_BDHW, proj_BPHW):
-        x, proj = (m.flatten(2).mT for m in (x_BDHW, proj_BPHW))
-        return ss2d_scan(x, proj, *self.weights, x_BDHW.shape[2], x_BDHW.shape[3]).mT.unflatten(2, x_BDHW.shape[2:])
-
-
-def module_and_maps(height=6, width=4):
-    x, proj, *parameters, _, _ = map_inputs(height=height, width=width, dtype=torch.float32)
-    maps = [t.mT.unflatten(2, (height, width)) for t in (x, proj)]
-    return Scan(parameters), maps
-
-
-@pytest.mark.filterwarnings("ignore")  # torch's compiler warns about itself
-def test_compiles_to_one_graph():
-    module, maps = module_and_maps()
-    expected = module(*maps)
-    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
-    assert torch.equal(compiled(*maps), expected)
-    compiled(*maps).sum().backward()
-    got = [p.grad.clone() for p in module.parameters()]
-    module.zero_grad()
-    module(*maps).sum().backward()
-    assert all(torch.equal(a, p.grad) for a, p in zip(got, module.parameters(), strict=True))
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_exports_with_any_height_and_width():
-    module, maps = module_and_maps()
-    size = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    with torch.no_grad():
-        program = torch.export.export(module, tuple(maps), dynamic_shapes=(size, size))
-        _, other_maps = module_and_maps(height=5, width=9)
-        torch.testing.assert_close(program.module()(*other_maps), module(*other_maps))
-
-
-def test_flops_are_counted():
-    inputs = map_inputs(batch=1, height=4, width=4, channels=8, rank=2, dtype=torch.float32)
-    with FlopCounterMode(display=False) as counter:
-        ss2d_scan(*inputs)
-    assert counter.get_total_flops() == 4 * 16 * 8 * (7 * 16 + 2 * 2)
 
 
 @backends

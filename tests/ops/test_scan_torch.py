@@ -1,0 +1,78 @@
+"""The scan as a torch operator: opcheck, compile, export, flop counter."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mamba_yolo.ops import ss2d_scan
+from ops.scan_cases import map_inputs, sequence_inputs
+
+
+def raw_inputs(requires_grad):
+    x, proj, dt_weight, dt_bias, A_logs, Ds, height, width = map_inputs(batch=1, height=3, width=4, channels=9)
+    tensors = [x, None, proj, dt_weight, dt_bias, -A_logs.exp(), Ds]
+    leaves = [t.requires_grad_(requires_grad) if t is not None else None for t in tensors]
+    return (*leaves, height, width, True, requires_grad)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # opcheck looks at every input
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_opcheck(requires_grad):
+    torch.library.opcheck(torch.ops.mamba_yolo.scan_forward, raw_inputs(requires_grad))
+    u, delta, A, B, C, D, bias = sequence_inputs(batch=1, channels=3, length=5, states=2)
+    proj = torch.cat([B, C], dim=1).mT.contiguous()
+    sequence = [u.mT.contiguous(), delta.mT.contiguous(), proj, torch.empty(1, 3, 0).double(), bias[None], A, D]
+    leaves = [t.requires_grad_(requires_grad) for t in sequence]
+    torch.library.opcheck(torch.ops.mamba_yolo.scan_forward, (*leaves, 0, 0, True, requires_grad))
+
+
+def test_gradient_without_checkpoints_is_an_error():
+    y, _ = torch.ops.mamba_yolo.scan_forward(*raw_inputs(requires_grad=True)[:-1], False)
+    with pytest.raises(RuntimeError, match="needs save=True"):
+        y.sum().backward()
+
+
+class Scan(torch.nn.Module):
+    def __init__(self, parameters):
+        super().__init__()
+        self.weights = torch.nn.ParameterList(parameters)
+
+    def forward(self, x_BDHW, proj_BPHW):
+        x, proj = (m.flatten(2).mT for m in (x_BDHW, proj_BPHW))
+        return ss2d_scan(x, proj, *self.weights, x_BDHW.shape[2], x_BDHW.shape[3]).mT.unflatten(2, x_BDHW.shape[2:])
+
+
+def module_and_maps(height=6, width=4):
+    x, proj, *parameters, _, _ = map_inputs(height=height, width=width, dtype=torch.float32)
+    maps = [t.mT.unflatten(2, (height, width)) for t in (x, proj)]
+    return Scan(parameters), maps
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns about itself
+def test_compiles_to_one_graph():
+    module, maps = module_and_maps()
+    expected = module(*maps)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(*maps), expected)
+    compiled(*maps).sum().backward()
+    got = [p.grad.clone() for p in module.parameters()]
+    module.zero_grad()
+    module(*maps).sum().backward()
+    assert all(torch.equal(a, p.grad) for a, p in zip(got, module.parameters(), strict=True))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_exports_with_any_height_and_width():
+    module, maps = module_and_maps()
+    size = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    with torch.no_grad():
+        program = torch.export.export(module, tuple(maps), dynamic_shapes=(size, size))
+        _, other_maps = module_and_maps(height=5, width=9)
+        torch.testing.assert_close(program.module()(*other_maps), module(*other_maps))
+
+
+def test_flops_are_counted():
+    inputs = map_inputs(batch=1, height=4, width=4, channels=8, rank=2, dtype=torch.float32)
+    with FlopCounterMode(display=False) as counter:
+        ss2d_scan(*inputs)
+    assert counter.get_total_flops() == 4 * 16 * 8 * (7 * 16 + 2 * 2)
