@@ -1,4 +1,4 @@
-"""The native module: CPU kernels and data pipeline. Arrays are C-contiguous numpy arrays.
+"""The native module: CPU kernels and data pipeline. Arrays are C-contiguous.
 
 Legend: B images or batch, N boxes, A anchors, nc classes.
 """
@@ -9,6 +9,7 @@ from typing import final
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 __all__ = [
     "DEBUG_BUILD",
@@ -24,10 +25,9 @@ __all__ = [
     "letterbox",
     "nms_boxes",
     "nms_head",
-    "scan_backward_f32",
-    "scan_backward_f64",
-    "scan_forward_f32",
-    "scan_forward_f64",
+    "scan_backward",
+    "scan_forward",
+    "thread_owner",
 ]
 
 DEBUG_BUILD: bool
@@ -37,6 +37,9 @@ SCAN_GROUP_BYTES: int
 
 def cpu_level() -> str:
     """Vector level of the kernels: scalar, avx2, avx512 or neon."""
+
+def thread_owner() -> str:
+    """Whose threads the kernels run on: "torch" for its OpenMP team, or "own pool"."""
 
 def nms_boxes(
     boxes: npt.NDArray[np.float32],
@@ -62,73 +65,25 @@ def nms_head(
 ) -> list[npt.NDArray[np.float32]]:
     """Final rows of every image of pred (B, 4 + nc + extra, A); see ops/nms.py."""
 
-def scan_forward_f32(
-    sizes: tuple[int, int, int, int, int],
-    grid: tuple[int, int] | None,
-    x: npt.NDArray[np.float32],
-    delta: npt.NDArray[np.float32] | None,
-    proj: npt.NDArray[np.float32],
-    dt_weight: npt.NDArray[np.float32],
-    dt_bias: npt.NDArray[np.float32],
-    a: npt.NDArray[np.float32],
-    skip: npt.NDArray[np.float32],
-    softplus: bool,
-    y: npt.NDArray[np.float32],
-    checkpoints: npt.NDArray[np.float32] | None,
-    threads: int,
+def scan_forward(
+    inputs: tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor],
+    y: Tensor,
+    checkpoints: Tensor | None,
+    options: tuple[tuple[int, int, int, int, int], tuple[int, int] | None, bool, int],
 ) -> None:
-    """Fill y and the checkpoints; sizes are (B, L, D, N, R), grid (H, W) or None; see ops/scan_op.py."""
+    """Fill y and the checkpoints; options are sizes (B, L, D, N, R), grid (H, W) or None, softplus, threads.
 
-def scan_backward_f32(
-    sizes: tuple[int, int, int, int, int],
-    grid: tuple[int, int] | None,
-    x: npt.NDArray[np.float32],
-    delta: npt.NDArray[np.float32] | None,
-    proj: npt.NDArray[np.float32],
-    dt_weight: npt.NDArray[np.float32],
-    dt_bias: npt.NDArray[np.float32],
-    a: npt.NDArray[np.float32],
-    skip: npt.NDArray[np.float32],
-    softplus: bool,
-    dy: npt.NDArray[np.float32],
-    checkpoints: npt.NDArray[np.float32],
-    threads: int,
-) -> list[npt.NDArray[np.float32]]:
-    """Gradients of x, delta, proj, dt_weight, dt_bias, a, skip, flat; see ops/scan_op.py."""
+    Contiguous CPU tensors, all float32 or all float64; see ops/scan_op.py.
+    """
 
-def scan_forward_f64(
-    sizes: tuple[int, int, int, int, int],
-    grid: tuple[int, int] | None,
-    x: npt.NDArray[np.float64],
-    delta: npt.NDArray[np.float64] | None,
-    proj: npt.NDArray[np.float64],
-    dt_weight: npt.NDArray[np.float64],
-    dt_bias: npt.NDArray[np.float64],
-    a: npt.NDArray[np.float64],
-    skip: npt.NDArray[np.float64],
-    softplus: bool,
-    y: npt.NDArray[np.float64],
-    checkpoints: npt.NDArray[np.float64] | None,
-    threads: int,
+def scan_backward(
+    inputs: tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor],
+    dy: Tensor,
+    checkpoints: Tensor,
+    gradients: tuple[Tensor | None, ...],
+    options: tuple[tuple[int, int, int, int, int], tuple[int, int] | None, bool, int],
 ) -> None:
-    """Fill y and the checkpoints; sizes are (B, L, D, N, R), grid (H, W) or None; see ops/scan_op.py."""
-
-def scan_backward_f64(
-    sizes: tuple[int, int, int, int, int],
-    grid: tuple[int, int] | None,
-    x: npt.NDArray[np.float64],
-    delta: npt.NDArray[np.float64] | None,
-    proj: npt.NDArray[np.float64],
-    dt_weight: npt.NDArray[np.float64],
-    dt_bias: npt.NDArray[np.float64],
-    a: npt.NDArray[np.float64],
-    skip: npt.NDArray[np.float64],
-    softplus: bool,
-    dy: npt.NDArray[np.float64],
-    checkpoints: npt.NDArray[np.float64],
-    threads: int,
-) -> list[npt.NDArray[np.float64]]:
-    """Gradients of x, delta, proj, dt_weight, dt_bias, a, skip, flat; see ops/scan_op.py."""
+    """Fill the gradient of every input; as scan_forward."""
 
 def decode_file(path: str | os.PathLike[str], apply_exif: bool, strict: bool) -> npt.NDArray[np.uint8]:
     """(H, W, 3) RGB of a file; OSError names the file and the reason."""

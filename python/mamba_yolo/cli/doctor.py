@@ -22,7 +22,7 @@ from mamba_yolo.cli.console import Outcome, table
 from mamba_yolo.data import decode_image
 from mamba_yolo.errors import MambaYoloError
 from mamba_yolo.ops import nms, ss2d_scan
-from mamba_yolo.ops.dispatch import choose_backend, cpu_level
+from mamba_yolo.ops.dispatch import choose_backend, cpu_level, threads_are_torchs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,8 @@ def _torch_adds() -> str:
 
 def _threads() -> str:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{torch.get_num_threads()} for torch and the kernels; this process may use {usable} processors"
+    owner = "torch's own team" if threads_are_torchs() else "a pool of their own"
+    return f"{torch.get_num_threads()}, the kernels on {owner}; this process may use {usable} processors"
 
 
 def _cpu_scan() -> str:

@@ -52,6 +52,11 @@ def cpu_level() -> str:
         raise ConfigError(str(error)) from None
 
 
+def threads_are_torchs() -> bool:
+    """Whether the Rust kernels run on torch's own OpenMP threads in this process, or on a pool of their own."""
+    return native.thread_owner() == "torch"
+
+
 def _for_device(kind: str) -> Backend:
     if kind in ("cpu", "meta"):
         return "rust"

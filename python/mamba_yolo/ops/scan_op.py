@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    Inputs = tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor]
+
 _INPUTS = "Tensor x, Tensor? delta, Tensor proj, Tensor dt_weight, Tensor dt_bias, Tensor A, Tensor skip"
 _GRID = "SymInt height, SymInt width, bool softplus"
 # Per state and token: s A, 2^x, a h, (s u) B, their sum, C h, its sum.
@@ -67,20 +69,7 @@ def _forward(
     softplus: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor]:
-    inputs = (x, delta, proj, dt_weight, dt_bias, A, skip)
-    y = torch.empty(x.shape, dtype=x.dtype)
-    checkpoints = x.new_empty(_checkpoint_shape(x, dt_weight, A) if save else (0,))
-    forward: Any = native.scan_forward_f64 if x.dtype == torch.float64 else native.scan_forward_f32
-    forward(
-        _sizes(x, dt_weight, A),
-        (height, width) if delta is None else None,
-        *_arrays(inputs),
-        softplus,
-        y.numpy(),
-        checkpoints.numpy() if save else None,
-        torch.get_num_threads(),
-    )
-    return y, checkpoints
+    return _run_forward((x, delta, proj, dt_weight, dt_bias, A, skip), (height, width), softplus, save)
 
 
 @torch.library.custom_op(
@@ -104,17 +93,8 @@ def _backward(
     softplus: bool,
 ) -> list[Tensor]:
     inputs = (x, delta, proj, dt_weight, dt_bias, A, skip)
-    backward: Any = native.scan_backward_f64 if x.dtype == torch.float64 else native.scan_backward_f32
-    gradients = backward(
-        _sizes(x, dt_weight, A),
-        (height, width) if delta is None else None,
-        *_arrays(inputs),
-        softplus,
-        *_arrays((dy, checkpoints)),
-        torch.get_num_threads(),
-    )
-    like = (x, x.new_empty(0) if delta is None else delta, *inputs[2:])
-    return [torch.from_numpy(g).view(t.shape) for g, t in zip(gradients, like, strict=True) if t is not None]
+    gradients = _run_backward(dy, inputs, checkpoints, (height, width), softplus)
+    return [g for g in gradients if g is not None]
 
 
 @_forward.register_fake
@@ -149,8 +129,8 @@ def _backward_fake(
     width: int,
     softplus: bool,
 ) -> list[Tensor]:
-    like = (x, x.new_empty(0) if delta is None else delta, proj, dt_weight, dt_bias, A, skip)
-    return [t.new_empty(t.shape) for t in like]
+    inputs = (x, delta, proj, dt_weight, dt_bias, A, skip)
+    return [t.new_empty(t.shape) for t in inputs if t is not None]
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -167,7 +147,8 @@ def _autograd(ctx: Any, dy: Tensor | None, _: Tensor | None) -> tuple[Tensor | N
     *tensors, checkpoints = ctx.saved_tensors
     options = (ctx.height, ctx.width, ctx.softplus)
     gradients = torch.ops.mamba_yolo.scan_backward(dy, *tensors, checkpoints, *options)
-    gradients[1] = gradients[1] if tensors[1] is not None else None
+    if tensors[1] is None:
+        gradients.insert(1, None)
     return (*gradients, None, None, None, None)
 
 
@@ -183,10 +164,6 @@ def scan_flops(x_shape: Sequence[int], *shapes: Any, **_: Any) -> int:
     return int(batch * length * channels * directions * (FLOPS_PER_UPDATE * A_shape[1] + 2 * dt_weight_shape[2]))
 
 
-def _sizes(x: Tensor, dt_weight: Tensor, A: Tensor) -> tuple[int, int, int, int, int]:
-    return (*x.shape, A.shape[1], dt_weight.shape[2])
-
-
 def _checkpoint_shape(x: Tensor, dt_weight: Tensor, A: Tensor) -> tuple[int, ...]:
     """(B, G, K, ceil(L / T), N, W): the state before every T tokens."""
     lanes = native.SCAN_GROUP_BYTES // x.element_size()
@@ -195,5 +172,32 @@ def _checkpoint_shape(x: Tensor, dt_weight: Tensor, A: Tensor) -> tuple[int, ...
     return (x.shape[0], groups, dt_weight.shape[0], tiles, A.shape[1], lanes)
 
 
-def _arrays(tensors: Sequence[Tensor | None]) -> list[Any]:
-    return [None if t is None else t.detach().contiguous().numpy() for t in tensors]
+def _run_forward(inputs: Inputs, grid: tuple[int, int], softplus: bool, save: bool) -> tuple[Tensor, Tensor]:
+    """Output and checkpoints, which are empty unless they are to be saved."""
+    inputs = _contiguous(inputs)
+    x, _, _, dt_weight, _, A, _ = inputs
+    y = torch.empty_like(x)
+    checkpoints = x.new_empty(_checkpoint_shape(x, dt_weight, A) if save else (0,))
+    native.scan_forward(inputs, y, checkpoints if save else None, _options(inputs, grid, softplus))
+    return y, checkpoints
+
+
+def _run_backward(
+    dy: Tensor, inputs: Inputs, checkpoints: Tensor, grid: tuple[int, int], softplus: bool
+) -> tuple[Tensor | None, ...]:
+    """Gradient of every input."""
+    inputs = _contiguous(inputs)
+    gradients = tuple(None if t is None else torch.empty_like(t) for t in inputs)
+    native.scan_backward(inputs, dy.contiguous(), checkpoints, gradients, _options(inputs, grid, softplus))
+    return gradients
+
+
+def _options(inputs: Inputs, grid: tuple[int, int], softplus: bool) -> Any:
+    x, delta, _, dt_weight, _, A, _ = inputs
+    sizes = (*x.shape, A.shape[1], dt_weight.shape[2])
+    return sizes, grid if delta is None else None, softplus, torch.get_num_threads()
+
+
+def _contiguous(inputs: Inputs) -> Inputs:
+    x, delta, *others = inputs
+    return (x.contiguous(), None if delta is None else delta.contiguous(), *(t.contiguous() for t in others))  # type: ignore[return-value]

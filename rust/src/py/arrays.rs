@@ -1,7 +1,7 @@
 //! Checks of arrays that come from Python: contiguous, and of the shape that a room works on.
 
 use numpy::ndarray::Dimension;
-use numpy::{Element, PyReadonlyArray, PyReadonlyArray2, PyReadwriteArray};
+use numpy::{Element, PyReadonlyArray, PyReadonlyArray2};
 use pyo3::PyResult;
 
 use crate::error::Error;
@@ -19,12 +19,4 @@ pub(super) fn corners<'a>(array: &'a PyReadonlyArray2<'_, f32>) -> PyResult<&'a 
         return Ok(rows);
     }
     Err(Error::Argument(format!("boxes must have shape (N, 4), got {:?}", array.as_array().dim())).into())
-}
-
-/// The elements of a C-contiguous array that the callee fills.
-pub(super) fn slice_mut<'a, T: Element, D: Dimension>(
-    array: &'a mut PyReadwriteArray<'_, T, D>,
-) -> PyResult<&'a mut [T]> {
-    let contiguous = array.as_slice_mut().map_err(|_| Error::Argument("array must be C-contiguous".to_owned()))?;
-    Ok(contiguous)
 }

@@ -7,6 +7,7 @@ mod image;
 mod loader;
 mod nms;
 mod scan;
+mod tensors;
 
 /// What Python may call, in one list.
 #[pyo3::pymodule]
@@ -18,7 +19,7 @@ mod _rust {
     #[pymodule_export]
     use super::nms::{nms_boxes, nms_head};
     #[pymodule_export]
-    use super::scan::{cpu_level, scan_backward_f32, scan_backward_f64, scan_forward_f32, scan_forward_f64};
+    use super::scan::{cpu_level, scan_backward, scan_forward, thread_owner};
 
     /// True for an unoptimised build: importing it warns and benches refuse it.
     #[pymodule_export]

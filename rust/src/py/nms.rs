@@ -2,12 +2,11 @@
 
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
-use rayon::prelude::*;
 
 use super::arrays::{corners, slice};
 use crate::error::{Error, Result};
 use crate::nms::{self, Decay, HeadOptions, Rows};
-use crate::threads::pool;
+use crate::threads::for_each;
 
 /// Indices kept of boxes (N, 4), scores (N,) and classes (N,) or None.
 #[pyfunction]
@@ -54,8 +53,9 @@ pub(super) fn nms_head<'py>(
     let per_image: Vec<Rows> = py.detach(|| {
         let size = shape.1 * shape.2;
         let image = |i: usize| nms::head(&pred[i * size..(i + 1) * size], shape.1, shape.2, &options);
-        let work = || (0..shape.0).into_par_iter().map(image).collect::<Result<Vec<_>>>();
-        pool(threads)?.install(work)
+        let mut rows: Vec<Result<Rows>> = (0..shape.0).map(|_| Ok(Rows::default())).collect();
+        for_each(threads, rows.iter_mut().enumerate(), |(i, rows)| *rows = image(i))?;
+        rows.into_iter().collect::<Result<_>>()
     })?;
     per_image.into_iter().map(|rows| matrix(py, rows)).collect()
 }

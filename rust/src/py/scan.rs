@@ -1,17 +1,34 @@
-//! Glue of the scan room: the same two functions for f32 and f64.
+//! Glue of the scan room: the same two functions for float32 and float64 tensors.
 
-use numpy::{IntoPyArray, PyArray1, PyReadonlyArrayDyn, PyReadwriteArrayDyn};
 use pyo3::prelude::*;
 
-use super::arrays::{slice, slice_mut};
+use super::tensors::{Input, Output, Scalar, is_float64};
 use crate::cpu;
-use crate::scan::{self, Problem, Shape, grid_orders};
+use crate::error::Result;
+use crate::scan::{self, Gradients, Problem, Shape, grid_orders};
+use crate::simd::Float;
+use crate::threads;
 
 /// Sizes B, L, D, N, R.
 type Sizes = (usize, usize, usize, usize, usize);
 
-/// Gradients of x, delta, proj, dt_weight, dt_bias, A, skip, flat.
-type FlatGradients<'py, T> = [Bound<'py, PyArray1<T>>; 7];
+/// x, delta, proj, dt_weight, dt_bias, A, skip.
+type Inputs<'py, T> =
+    (Input<'py, T>, Option<Input<'py, T>>, Input<'py, T>, Input<'py, T>, Input<'py, T>, Input<'py, T>, Input<'py, T>);
+
+/// Gradients of the inputs.
+type Outputs<'py, T> = (
+    Output<'py, T>,
+    Option<Output<'py, T>>,
+    Output<'py, T>,
+    Output<'py, T>,
+    Output<'py, T>,
+    Output<'py, T>,
+    Output<'py, T>,
+);
+
+/// What a call does besides its tensors: sizes, grid (H, W) or None, softplus, threads.
+type Options = (Sizes, Option<(usize, usize)>, bool, usize);
 
 /// Name of the vector level in use.
 #[pyfunction]
@@ -19,74 +36,88 @@ pub(super) fn cpu_level() -> PyResult<&'static str> {
     Ok(cpu::level()?.name())
 }
 
-/// Orders and shape: four directions of a grid, or the one of a sequence.
-fn shape_and_orders(
-    (batch, length, channels, states, rank): Sizes,
-    grid: Option<(usize, usize)>,
-) -> (Shape, Vec<Vec<u32>>) {
-    let orders = grid.map_or_else(|| vec![(0..length as u32).collect()], |(height, width)| grid_orders(height, width));
-    (Shape { batch, length, channels, states, rank, directions: orders.len() }, orders)
+/// Whose threads the kernels run on.
+#[pyfunction]
+pub(super) fn thread_owner() -> &'static str {
+    threads::owner()
 }
 
-macro_rules! scan_functions {
-    ($float:ty, $forward:ident, $backward:ident) => {
-        /// Fills y and, when given, the checkpoints.
-        #[pyfunction]
-        #[expect(clippy::too_many_arguments, reason = "mirror of the operation's own arguments")]
-        pub(super) fn $forward(
-            py: Python<'_>,
-            sizes: Sizes,
-            grid: Option<(usize, usize)>,
-            x: PyReadonlyArrayDyn<'_, $float>,
-            delta: Option<PyReadonlyArrayDyn<'_, $float>>,
-            proj: PyReadonlyArrayDyn<'_, $float>,
-            dt_weight: PyReadonlyArrayDyn<'_, $float>,
-            dt_bias: PyReadonlyArrayDyn<'_, $float>,
-            a: PyReadonlyArrayDyn<'_, $float>,
-            skip: PyReadonlyArrayDyn<'_, $float>,
-            softplus: bool,
-            mut y: PyReadwriteArrayDyn<'_, $float>,
-            mut checkpoints: Option<PyReadwriteArrayDyn<'_, $float>>,
-            threads: usize,
-        ) -> PyResult<()> {
-            let (shape, orders) = shape_and_orders(sizes, grid);
-            let delta = delta.as_ref().map(slice).transpose()?;
-            let (x, proj, dt_weight, dt_bias) = (slice(&x)?, slice(&proj)?, slice(&dt_weight)?, slice(&dt_bias)?);
-            let (a, skip, y) = (slice(&a)?, slice(&skip)?, slice_mut(&mut y)?);
-            let checkpoints = checkpoints.as_mut().map(slice_mut).transpose()?;
-            let problem = Problem { shape, orders, x, delta, proj, dt_weight, dt_bias, a, skip, softplus };
-            Ok(py.detach(|| scan::forward(&problem, y, checkpoints, threads))?)
-        }
+/// Fills y and, when given, the checkpoints.
+#[pyfunction]
+pub(super) fn scan_forward(
+    inputs: Bound<'_, PyAny>,
+    y: Bound<'_, PyAny>,
+    checkpoints: Option<Bound<'_, PyAny>>,
+    options: Options,
+) -> PyResult<()> {
+    if is_float64(&y)? {
+        forward::<f64>(&inputs, &y, checkpoints.as_ref(), options)
+    } else {
+        forward::<f32>(&inputs, &y, checkpoints.as_ref(), options)
+    }
+}
 
-        /// Gradients of every input for dy.
-        #[pyfunction]
-        #[expect(clippy::too_many_arguments, reason = "mirror of the operation's own arguments")]
-        pub(super) fn $backward<'py>(
-            py: Python<'py>,
-            sizes: Sizes,
-            grid: Option<(usize, usize)>,
-            x: PyReadonlyArrayDyn<'py, $float>,
-            delta: Option<PyReadonlyArrayDyn<'py, $float>>,
-            proj: PyReadonlyArrayDyn<'py, $float>,
-            dt_weight: PyReadonlyArrayDyn<'py, $float>,
-            dt_bias: PyReadonlyArrayDyn<'py, $float>,
-            a: PyReadonlyArrayDyn<'py, $float>,
-            skip: PyReadonlyArrayDyn<'py, $float>,
-            softplus: bool,
-            dy: PyReadonlyArrayDyn<'py, $float>,
-            checkpoints: PyReadonlyArrayDyn<'py, $float>,
-            threads: usize,
-        ) -> PyResult<FlatGradients<'py, $float>> {
-            let (shape, orders) = shape_and_orders(sizes, grid);
-            let delta = delta.as_ref().map(slice).transpose()?;
-            let (x, proj, dt_weight, dt_bias) = (slice(&x)?, slice(&proj)?, slice(&dt_weight)?, slice(&dt_bias)?);
-            let (a, skip, dy, checkpoints) = (slice(&a)?, slice(&skip)?, slice(&dy)?, slice(&checkpoints)?);
-            let problem = Problem { shape, orders, x, delta, proj, dt_weight, dt_bias, a, skip, softplus };
-            let g = py.detach(|| scan::backward(&problem, dy, checkpoints, threads))?;
-            Ok([g.x, g.delta, g.proj, g.dt_weight, g.dt_bias, g.a, g.skip].map(|values| values.into_pyarray(py)))
-        }
+/// Fills the gradients of every input for dy.
+#[pyfunction]
+pub(super) fn scan_backward(
+    inputs: Bound<'_, PyAny>,
+    dy: Bound<'_, PyAny>,
+    checkpoints: Bound<'_, PyAny>,
+    gradients: Bound<'_, PyAny>,
+    options: Options,
+) -> PyResult<()> {
+    if is_float64(&dy)? {
+        backward::<f64>(&inputs, &dy, &checkpoints, &gradients, options)
+    } else {
+        backward::<f32>(&inputs, &dy, &checkpoints, &gradients, options)
+    }
+}
+
+fn forward<T: Float + Scalar>(
+    inputs: &Bound<'_, PyAny>,
+    y: &Bound<'_, PyAny>,
+    checkpoints: Option<&Bound<'_, PyAny>>,
+    options: Options,
+) -> PyResult<()> {
+    let tensors: Inputs<'_, T> = inputs.extract()?;
+    let mut y: Output<'_, T> = y.extract()?;
+    let mut checkpoints: Option<Output<'_, T>> = checkpoints.map(PyAnyMethods::extract).transpose()?;
+    let (y, checkpoints) = (&mut y[..], checkpoints.as_deref_mut());
+    let problem = problem(&tensors, options);
+    Ok(inputs.py().detach(|| scan::forward(&problem, y, checkpoints, options.3))?)
+}
+
+fn backward<T: Float + Scalar>(
+    inputs: &Bound<'_, PyAny>,
+    dy: &Bound<'_, PyAny>,
+    checkpoints: &Bound<'_, PyAny>,
+    gradients: &Bound<'_, PyAny>,
+    options: Options,
+) -> PyResult<()> {
+    let tensors: Inputs<'_, T> = inputs.extract()?;
+    let (dy, checkpoints): (Input<'_, T>, Input<'_, T>) = (dy.extract()?, checkpoints.extract()?);
+    let (dy, checkpoints) = (&dy[..], &checkpoints[..]);
+    let mut gradients: Outputs<'_, T> = gradients.extract()?;
+    let gradients = Gradients {
+        x: &mut gradients.0,
+        delta: gradients.1.as_deref_mut().unwrap_or_default(),
+        proj: &mut gradients.2,
+        dt_weight: &mut gradients.3,
+        dt_bias: &mut gradients.4,
+        a: &mut gradients.5,
+        skip: &mut gradients.6,
     };
+    let problem = problem(&tensors, options);
+    let work = || -> Result<()> { scan::backward(&problem, dy, checkpoints, gradients, options.3) };
+    Ok(inputs.py().detach(work)?)
 }
 
-scan_functions!(f32, scan_forward_f32, scan_backward_f32);
-scan_functions!(f64, scan_forward_f64, scan_backward_f64);
+/// The scan of these tensors: four directions of a grid, or the one of a sequence.
+fn problem<'a, T: Float>(tensors: &'a Inputs<'_, T>, (sizes, grid, softplus, _): Options) -> Problem<'a, T> {
+    let (batch, length, channels, states, rank) = sizes;
+    let orders = grid.map_or_else(|| vec![(0..length as u32).collect()], |(height, width)| grid_orders(height, width));
+    let (x, delta, proj, dt_weight, dt_bias, a, skip) = tensors;
+    let shape = Shape { batch, length, channels, states, rank, directions: orders.len() };
+    let delta = delta.as_deref();
+    Problem { shape, orders, x, delta, proj, dt_weight, dt_bias, a, skip, softplus }
+}

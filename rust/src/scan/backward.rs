@@ -1,4 +1,4 @@
-//! Backward: one task per image and direction walks the tiles in reverse, recomputing states from checkpoints.
+//! Backward: one task per image, direction and bundle of channel groups walks the tiles in reverse.
 //!
 //! With g_t = dL/dh_t and a_t = exp(s_t A):
 //!
@@ -8,37 +8,34 @@
 //! du_t = s_t sum_n g_t B_t + skip dy_t;   dv_t = ds_t softplus'(v_t)
 //! ```
 //!
-//! No atomics: sums over channels stay inside a task, sums over images run in order.
-
-use rayon::prelude::*;
+//! No atomics: sums over channels run inside a task, then over bundles in order; sums over images run in order.
 
 use crate::cpu;
 use crate::error::Result;
-use crate::simd::{Float, dispatch};
-use crate::threads::pool;
+use crate::simd::{Float, Vector, dispatch};
+use crate::threads::for_each;
 
-use super::buffers::give;
-use super::direction::DirectionBackward;
+use super::direction::{BUNDLE, BundleBackward};
 use super::group::Part;
-use super::problem::{Problem, expect_len};
+use super::problem::{Problem, Shape, expect_len};
 
-/// Gradients of every input, in the inputs' shapes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Gradients<T> {
+/// Where the gradient of every input goes, in the inputs' shapes; what is there before does not matter.
+#[derive(Debug)]
+pub struct Gradients<'a, T> {
     /// (B, L, D).
-    pub x: Vec<T>,
-    /// (B, L, D), empty unless delta was given.
-    pub delta: Vec<T>,
+    pub x: &'a mut [T],
+    /// (B, L, D), or empty unless delta was given.
+    pub delta: &'a mut [T],
     /// (B, L, K, P).
-    pub proj: Vec<T>,
+    pub proj: &'a mut [T],
     /// (K, D, R).
-    pub dt_weight: Vec<T>,
+    pub dt_weight: &'a mut [T],
     /// (K, D).
-    pub dt_bias: Vec<T>,
+    pub dt_bias: &'a mut [T],
     /// (K, D, N).
-    pub a: Vec<T>,
+    pub a: &'a mut [T],
     /// (K, D).
-    pub skip: Vec<T>,
+    pub skip: &'a mut [T],
 }
 
 /// Gradients for `dy` (B, L, D), given the checkpoints of [`super::forward`].
@@ -49,74 +46,100 @@ pub fn backward<T: Float>(
     problem: &Problem<'_, T>,
     dy: &[T],
     checkpoints: &[T],
+    gradients: Gradients<'_, T>,
     threads: usize,
-) -> Result<Gradients<T>> {
+) -> Result<()> {
     problem.check()?;
     let shape = problem.shape;
     expect_len("dy", dy.len(), problem.x.len())?;
     expect_len("checkpoints", checkpoints.len(), shape.checkpoints::<T>())?;
+    gradients.check(problem)?;
     let level = cpu::level()?;
-    let run = |task| {
-        let (b, k) = (task / shape.directions, task % shape.directions);
-        dispatch(level, DirectionBackward { problem, dy, checkpoints, b, k })
-    };
-    pool(threads)?.install(|| {
-        let parts: Vec<Part<T>> = (0..shape.batch * shape.directions).into_par_iter().map(run).collect();
-        let gradients = assemble(problem, &parts);
-        for part in parts {
-            [part.x, part.delta, part.proj].into_iter().for_each(give);
-        }
-        Ok(gradients)
-    })
+    let bundles = bundles::<T>(&shape);
+    let mut parts: Vec<Option<Part<T>>> = (0..shape.batch * shape.directions * bundles).map(|_| None).collect();
+    for_each(threads, parts.iter_mut().enumerate(), |(task, part)| {
+        let (b, k) = (task / bundles / shape.directions, task / bundles % shape.directions);
+        let first = task % bundles * BUNDLE;
+        *part = Some(dispatch(level, BundleBackward { problem, dy, checkpoints, b, k, first }));
+    })?;
+    let parts: Vec<Part<T>> = parts.into_iter().flatten().collect();
+    gradients.assemble(&shape, &parts, threads)?;
+    parts.into_iter().for_each(Part::give_back);
+    Ok(())
 }
 
-/// Puts the parts together: maps side by side, parameters summed over images in order.
-fn assemble<T: Float>(problem: &Problem<'_, T>, parts: &[Part<T>]) -> Gradients<T> {
-    let shape = problem.shape;
-    let (directions, row) = (shape.directions, shape.row());
-    let mut x = vec![T::ZERO; problem.x.len()];
-    let mut proj = vec![T::ZERO; problem.proj.len()];
-    if !x.is_empty() {
-        let image = shape.length * shape.channels;
-        x.par_chunks_mut(image).zip(parts.par_chunks(directions)).for_each(|(x, parts)| {
-            x.par_chunks_mut(SUM).enumerate().for_each(|(i, x)| {
-                parts.iter().for_each(|part| add_to(x, &part.x[i * SUM..][..x.len()]));
-            });
-        });
+/// Bundles of all channel groups.
+fn bundles<T: Float>(shape: &Shape) -> usize {
+    shape.groups(T::Fused::W).div_ceil(BUNDLE)
+}
+
+/// Tokens put together by one task.
+const TOKENS: usize = 256;
+
+impl<T: Float> Gradients<'_, T> {
+    fn check(&self, problem: &Problem<'_, T>) -> Result<()> {
+        expect_len("gradient of x", self.x.len(), problem.x.len())?;
+        expect_len("gradient of delta", self.delta.len(), problem.delta.map_or(0, <[T]>::len))?;
+        expect_len("gradient of proj", self.proj.len(), problem.proj.len())?;
+        expect_len("gradient of dt_weight", self.dt_weight.len(), problem.dt_weight.len())?;
+        expect_len("gradient of dt_bias", self.dt_bias.len(), problem.dt_bias.len())?;
+        expect_len("gradient of A", self.a.len(), problem.a.len())?;
+        expect_len("gradient of skip", self.skip.len(), problem.skip.len())
     }
-    if !proj.is_empty() {
-        let image = shape.length * directions * row;
-        proj.par_chunks_mut(image).zip(parts.par_chunks(directions)).for_each(|(proj, parts)| {
-            proj.par_chunks_mut(directions * row).with_min_len(256).enumerate().for_each(|(token, proj)| {
-                for (proj, part) in proj.chunks_mut(row).zip(parts) {
-                    proj.copy_from_slice(&part.proj[token * row..][..row]);
+
+    /// Puts the parts (B, K, bundles) together: maps side by side, sums over directions, bundles and images in order.
+    fn assemble(self, shape: &Shape, parts: &[Part<T>], threads: usize) -> Result<()> {
+        let Shape { length, channels, rank, states, directions, .. } = *shape;
+        let (row, bundles) = (shape.row(), bundles::<T>(shape));
+        if parts.is_empty() {
+            [self.dt_weight, self.dt_bias, self.a, self.skip].into_iter().for_each(|sum| sum.fill(T::ZERO));
+            return Ok(());
+        }
+        for (part, i) in parts.iter().zip(0..) {
+            let first = i / bundles % directions * channels + part.channels.start;
+            let fresh = i < directions * bundles;
+            add_up(&mut self.dt_weight[first * rank..], &part.dt_weight, fresh);
+            add_up(&mut self.dt_bias[first..], &part.dt_bias, fresh);
+            add_up(&mut self.a[first * states..], &part.a, fresh);
+            add_up(&mut self.skip[first..], &part.skip, fresh);
+        }
+        let image = |i: usize| &parts[i / length * directions * bundles..][..directions * bundles];
+        let blocks = |map: usize| TOKENS * map.max(1);
+        for_each(threads, self.x.chunks_mut(blocks(channels)).enumerate(), |(block, x)| {
+            for (i, x) in (block * TOKENS..).zip(x.chunks_mut(channels)) {
+                for (part, p) in image(i).iter().zip(0..) {
+                    let width = part.channels.len();
+                    add_up(&mut x[part.channels.clone()], &part.x[i % length * width..][..width], p < bundles);
                 }
-            });
-        });
-    }
-    let sum = |len: usize, field: fn(&Part<T>) -> &Vec<T>| {
-        let mut all = vec![T::ZERO; directions * len];
-        for parts in parts.chunks(directions) {
-            for (k, part) in parts.iter().enumerate() {
-                add_to(&mut all[k * len..][..len], field(part));
             }
-        }
-        all
-    };
-    Gradients {
-        delta: parts.iter().flat_map(|part| part.delta.iter().copied()).collect(),
-        dt_weight: sum(shape.channels * shape.rank, |p| &p.dt_weight),
-        dt_bias: sum(shape.channels, |p| &p.dt_bias),
-        a: sum(shape.channels * shape.states, |p| &p.a),
-        skip: sum(shape.channels, |p| &p.skip),
-        x,
-        proj,
+        })?;
+        for_each(threads, self.delta.chunks_mut(blocks(channels)).enumerate(), |(block, delta)| {
+            for (i, delta) in (block * TOKENS..).zip(delta.chunks_mut(channels)) {
+                for part in image(i) {
+                    let width = part.channels.len();
+                    delta[part.channels.clone()].copy_from_slice(&part.delta[i % length * width..][..width]);
+                }
+            }
+        })?;
+        for_each(threads, self.proj.chunks_mut(blocks(directions * row)).enumerate(), |(block, proj)| {
+            for (i, proj) in (block * TOKENS..).zip(proj.chunks_mut(directions * row)) {
+                for (parts, proj) in image(i).chunks(bundles).zip(proj.chunks_mut(row)) {
+                    for (part, p) in parts.iter().zip(0..) {
+                        add_up(proj, &part.proj[i % length * row..][..row], p == 0);
+                    }
+                }
+            }
+        })
     }
 }
 
-/// Values summed over directions by one task.
-const SUM: usize = 1 << 14;
-
-fn add_to<T: Float>(sum: &mut [T], part: &[T]) {
-    sum.iter_mut().zip(part).for_each(|(s, &p)| *s = *s + p);
+/// Adds `part` to the front of `sum`, or writes it there if it is the first.
+#[inline]
+fn add_up<T: Float>(sum: &mut [T], part: &[T], first: bool) {
+    let sum = &mut sum[..part.len()];
+    if first {
+        sum.copy_from_slice(part);
+    } else {
+        sum.iter_mut().zip(part).for_each(|(s, &p)| *s = *s + p);
+    }
 }

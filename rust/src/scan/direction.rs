@@ -1,28 +1,40 @@
-//! One direction of one image, backwards: recompute a tile's states from its checkpoint, then walk it in reverse.
+//! One bundle of channel groups in one direction of one image, backwards: recompute a tile's states from its
+//! checkpoint, then walk it in reverse.
 
 use crate::simd::{Float, Kernel, Vector};
 
-use super::buffers::take;
 use super::group::{Group, Part, steps_to_proj};
 use super::problem::{GroupParams, Problem, Shape};
 use super::tile::{TILE, Tile};
 
-/// One direction of one image.
-pub(super) struct DirectionBackward<'a, 'p, T> {
+/// Groups that a task walks together: their scratch stays in the first caches, and wide maps make many tasks. The sums
+/// over channels depend on it.
+pub(super) const BUNDLE: usize = 4;
+
+/// One bundle in one direction of one image.
+pub(super) struct BundleBackward<'a, 'p, T> {
     pub(super) problem: &'a Problem<'p, T>,
     pub(super) dy: &'a [T],
     pub(super) checkpoints: &'a [T],
     pub(super) b: usize,
     pub(super) k: usize,
+    /// Number of the first group.
+    pub(super) first: usize,
 }
 
 /// Buffers of one tile, reused; small enough for the first cache.
+///
+/// Arrays of one page each lie a line apart, so that equal indices do not fall on equal offsets in their pages.
+#[repr(C)]
 struct Scratch<V: Vector> {
     /// a_t and h_{t-1} of a block of states.
     decay: [[V; BLOCK]; TILE],
+    _line_1: V,
     before: [[V; BLOCK]; TILE],
+    _line_2: V,
     /// dB and dC of a block of states, lanes summed over groups.
     d_input: [[V; TILE]; BLOCK],
+    _line_3: V,
     d_output: [[V; TILE]; BLOCK],
     /// [dt | B | C] of the tile, one row per value.
     proj: Vec<[V::Scalar; TILE]>,
@@ -33,43 +45,29 @@ struct Scratch<V: Vector> {
 /// States that are walked together, of a type that keeps them in registers; likewise ranks.
 const BLOCK: usize = 4;
 
-impl<T: Float> Kernel for DirectionBackward<'_, '_, T> {
+impl<T: Float> Kernel for BundleBackward<'_, '_, T> {
     type Scalar = T;
     type Output = Part<T>;
 
     #[inline(always)]
     fn run<V: Vector<Scalar = T>>(self) -> Part<T> {
         let shape = self.problem.shape;
-        let Shape { length, channels, states, rank, .. } = shape;
-        let mut groups: Vec<Group<V>> = (0..shape.groups(V::W)).map(|g| self.group(g)).collect();
-        let mut scratch = Scratch {
-            decay: [[V::zero(); BLOCK]; TILE],
-            before: [[V::zero(); BLOCK]; TILE],
-            d_input: [[V::zero(); TILE]; BLOCK],
-            d_output: [[V::zero(); TILE]; BLOCK],
-            proj: vec![[T::ZERO; TILE]; shape.row()],
-            d_proj: vec![[T::ZERO; TILE]; shape.row()],
-        };
-        let delta_len = if self.problem.delta.is_some() { length * channels } else { 0 };
-        let mut part = Part {
-            x: take(length * channels),
-            delta: take(delta_len),
-            proj: take(length * shape.row()),
-            dt_weight: vec![T::ZERO; channels * rank],
-            dt_bias: vec![T::ZERO; channels],
-            a: vec![T::ZERO; channels * states],
-            skip: vec![T::ZERO; channels],
-        };
+        let Shape { states, rank, .. } = shape;
+        let last = shape.groups(V::W).min(self.first + BUNDLE);
+        let mut groups: Vec<Group<V>> = (self.first..last).map(|g| self.group(g)).collect();
+        let mut scratch = Scratch::new(shape.row());
+        let channels = self.first * V::W..shape.channels.min(last * V::W);
+        let mut part = Part::new(&shape, channels, self.problem.delta.is_some());
         let tiles: Vec<&[u32]> = self.problem.orders[self.k].chunks(TILE).collect();
         for (i, &tokens) in tiles.iter().enumerate().rev() {
             let next = if i > 0 { tiles[i - 1] } else { &[] };
             self.problem.prefetch_proj::<V>(self.b, self.k, next);
             self.load_proj(&mut scratch, tokens);
             let mut tame = true;
-            for (g, group) in groups.iter_mut().enumerate() {
-                self.load_group(group, g * V::W, tokens);
-                self.problem.prefetch_group::<V>(self.problem.x, self.b, g * V::W, next);
-                self.problem.prefetch_group::<V>(self.dy, self.b, g * V::W, next);
+            for group in &mut groups {
+                self.load_group(group, tokens);
+                self.problem.prefetch_group::<V>(self.problem.x, self.b, group.channels.clone(), next);
+                self.problem.prefetch_group::<V>(self.dy, self.b, group.channels.clone(), next);
                 tame &= group.tile.is_tame(group.params.largest, tokens.len());
             }
             let whole = if V::BLOCKS { states / BLOCK * BLOCK } else { 0 };
@@ -79,8 +77,8 @@ impl<T: Float> Kernel for DirectionBackward<'_, '_, T> {
             for n in whole..states {
                 self.states::<V, 1>(&mut scratch, &mut groups, (i, n), tokens.len(), tame);
             }
-            for (g, group) in groups.iter_mut().enumerate() {
-                self.finish_group(&scratch.proj, group, &mut part, g * V::W, tokens);
+            for group in &mut groups {
+                self.finish_group(&scratch.proj, group, &mut part, tokens);
             }
             steps_to_proj(&mut scratch.d_proj[..rank], &groups);
             for (t, &token) in tokens.iter().enumerate() {
@@ -88,19 +86,21 @@ impl<T: Float> Kernel for DirectionBackward<'_, '_, T> {
                 row.iter_mut().zip(&scratch.d_proj).for_each(|(value, column)| *value = column[t]);
             }
         }
-        for (g, group) in groups.iter().enumerate() {
-            group.write(&mut part, g * V::W, channels);
+        for group in &groups {
+            group.write(&mut part);
         }
         part
     }
 }
 
-impl<T: Float> DirectionBackward<'_, '_, T> {
+impl<T: Float> BundleBackward<'_, '_, T> {
     #[inline(always)]
     fn group<V: Vector<Scalar = T>>(&self, g: usize) -> Group<V> {
-        let Shape { states, rank, .. } = self.problem.shape;
+        let Shape { channels, states, rank, .. } = self.problem.shape;
         let zero = [V::zero(); TILE];
         Group {
+            number: g,
+            channels: g * V::W..channels.min((g + 1) * V::W),
             params: GroupParams::new(self.problem, self.k, g),
             carry: vec![V::zero(); states],
             d_dt_weight: vec![V::zero(); rank],
@@ -125,15 +125,14 @@ impl<T: Float> DirectionBackward<'_, '_, T> {
         }
     }
 
-    /// Steps and dy of a tile for channels from `first` on.
+    /// Steps and dy of a tile.
     #[inline(always)]
-    fn load_group<V: Vector<Scalar = T>>(&self, group: &mut Group<V>, first: usize, tokens: &[u32]) {
+    fn load_group<V: Vector<Scalar = T>>(&self, group: &mut Group<V>, tokens: &[u32]) {
         let channels = self.problem.shape.channels;
-        let last = channels.min(first + V::W);
-        group.tile.fill::<true>(self.problem, &group.params, (self.b, self.k, first), tokens);
+        group.tile.fill::<true>(self.problem, &group.params, (self.b, self.k, group.channels.start), tokens);
         group.d_v = [V::zero(); TILE]; // of a short tile too
         for (t, &token) in tokens.iter().enumerate() {
-            group.dy[t] = V::load(&self.problem.row(self.dy, self.b, token as usize, channels)[first..last]);
+            group.dy[t] = V::load(&self.problem.row(self.dy, self.b, token as usize, channels)[group.channels.clone()]);
             group.sum_gb[t] = V::zero();
             group.sum_a[t] = V::zero();
         }
@@ -153,8 +152,8 @@ impl<T: Float> DirectionBackward<'_, '_, T> {
         let (input, output) = (shape.rank + n, shape.rank + shape.states + n);
         scratch.d_input = [[V::zero(); TILE]; BLOCK];
         scratch.d_output = [[V::zero(); TILE]; BLOCK];
-        for (g, group) in groups.iter_mut().enumerate() {
-            let task = self.b * shape.groups(V::W) + g;
+        for group in groups.iter_mut() {
+            let task = self.b * shape.groups(V::W) + group.number;
             let slot = ((task * shape.directions + self.k) * shape.tiles() + i) * shape.states + n;
             let start = &self.checkpoints[slot * V::W..][..S * V::W];
             if i > 0 {
@@ -180,20 +179,21 @@ impl<T: Float> DirectionBackward<'_, '_, T> {
         proj: &[[T; TILE]],
         group: &mut Group<V>,
         part: &mut Part<T>,
-        first: usize,
         tokens: &[u32],
     ) {
-        let Shape { channels, rank, .. } = self.problem.shape;
-        let last = channels.min(first + V::W);
+        let rank = self.problem.shape.rank;
+        let columns = part.columns(&group.channels);
+        let width = part.channels.len();
         let (mut d_bias, mut d_skip) = (V::zero(), V::zero());
         for (t, &token) in tokens.iter().enumerate() {
             let (u, dy) = (group.tile.u[t], group.dy[t]);
-            let at = token as usize * channels;
+            let at = token as usize * width;
+            let columns = at + columns.start..at + columns.end;
             let du = group.tile.step[t].fma(group.sum_gb[t], group.params.skip.mul(dy));
-            du.store(&mut part.x[at + first..at + last]);
+            du.store(&mut part.x[columns.clone()]);
             group.d_v[t] = u.fma(group.sum_gb[t], group.sum_a[t]).mul(group.tile.slope[t]);
             if !part.delta.is_empty() {
-                group.d_v[t].store(&mut part.delta[at + first..at + last]);
+                group.d_v[t].store(&mut part.delta[columns]);
             }
             d_bias = d_bias.add(group.d_v[t]);
             d_skip = dy.fma(u, d_skip);
@@ -211,6 +211,22 @@ impl<T: Float> DirectionBackward<'_, '_, T> {
 }
 
 impl<V: Vector> Scratch<V> {
+    #[inline(always)]
+    fn new(row: usize) -> Self {
+        let (zero, rows) = (V::zero(), vec![[V::Scalar::ZERO; TILE]; row]);
+        Self {
+            decay: [[zero; BLOCK]; TILE],
+            _line_1: zero,
+            before: [[zero; BLOCK]; TILE],
+            _line_2: zero,
+            d_input: [[zero; TILE]; BLOCK],
+            _line_3: zero,
+            d_output: [[zero; TILE]; BLOCK],
+            d_proj: rows.clone(),
+            proj: rows,
+        }
+    }
+
     /// Recomputes S states of a tile from its checkpoint; returns the last ones.
     #[inline(always)]
     fn recompute<const S: usize, const CLAMP: bool>(

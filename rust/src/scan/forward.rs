@@ -1,11 +1,9 @@
 //! Forward: one task per image and channel group walks all directions and adds them up in its own buffer.
 
-use rayon::prelude::*;
-
 use crate::cpu;
 use crate::error::Result;
 use crate::simd::{Float, Kernel, Vector, dispatch};
-use crate::threads::pool;
+use crate::threads::for_each;
 
 use super::buffers::{give, take};
 use super::problem::{GroupParams, Problem, Shape, expect_len};
@@ -42,33 +40,28 @@ pub fn forward<T: Float>(
         _ => (0..tasks).map(|_| None).collect(),
     };
     let mut grouped = take(tasks * shape.length * lanes); // (B, G, L, W)
-    pool(threads)?.install(|| {
-        let work = grouped.par_chunks_mut(shape.length * lanes).zip(per_task.par_iter_mut()).enumerate();
-        work.for_each(|(task, (y, checkpoints))| {
-            let (b, group) = (task / groups, task % groups);
-            dispatch(level, GroupForward { problem, b, group, y, checkpoints: checkpoints.as_deref_mut() });
-        });
-        merge_groups(&shape, lanes, &grouped, y);
-    });
+    let work = grouped.chunks_mut(shape.length * lanes).zip(per_task.iter_mut()).enumerate();
+    for_each(threads, work, |(task, (y, checkpoints))| {
+        let (b, group) = (task / groups, task % groups);
+        dispatch(level, GroupForward { problem, b, group, y, checkpoints: checkpoints.as_deref_mut() });
+    })?;
+    merge_groups(&shape, lanes, &grouped, y, threads)?;
     give(grouped);
     Ok(())
 }
 
 /// (B, G, L, W) to (B, L, D).
-fn merge_groups<T: Float>(shape: &Shape, lanes: usize, grouped: &[T], y: &mut [T]) {
+fn merge_groups<T: Float>(shape: &Shape, lanes: usize, grouped: &[T], y: &mut [T], threads: usize) -> Result<()> {
     let (channels, groups) = (shape.channels, shape.groups(lanes));
-    let images = y.par_chunks_mut(shape.length * channels).enumerate();
-    images.for_each(|(b, y)| {
-        y.par_chunks_mut(TOKENS_PER_MERGE * channels).enumerate().for_each(|(block, y)| {
-            for (token, y) in y.chunks_mut(channels).enumerate() {
-                for (group, y) in y.chunks_mut(lanes).enumerate() {
-                    let token = block * TOKENS_PER_MERGE + token;
-                    let from = ((b * groups + group) * shape.length + token) * lanes;
-                    y.copy_from_slice(&grouped[from..from + y.len()]);
-                }
+    for_each(threads, y.chunks_mut(TOKENS_PER_MERGE * channels).enumerate(), |(block, y)| {
+        for (i, y) in (block * TOKENS_PER_MERGE..).zip(y.chunks_mut(channels)) {
+            let (b, token) = (i / shape.length, i % shape.length);
+            for (group, y) in y.chunks_mut(lanes).enumerate() {
+                let from = ((b * groups + group) * shape.length + token) * lanes;
+                y.copy_from_slice(&grouped[from..from + y.len()]);
             }
-        });
-    });
+        }
+    })
 }
 
 /// All directions of one channel group of one image.

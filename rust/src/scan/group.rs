@@ -1,30 +1,64 @@
 //! What the backward pass keeps per channel group, and the gradients it ends up in.
 
+use std::ops::Range;
+
 use crate::simd::{Float, Vector};
 
-use super::problem::GroupParams;
+use super::buffers::{give, take};
+use super::problem::{GroupParams, Shape};
 use super::tile::{TILE, Tile};
 
-/// Gradients of one image and direction.
+/// Gradients of some channels (D' of them) of one image and direction.
 pub(super) struct Part<T> {
-    /// (L, D).
+    pub(super) channels: Range<usize>,
+    /// (L, D').
     pub(super) x: Vec<T>,
-    /// (L, D) or empty.
+    /// (L, D') or empty.
     pub(super) delta: Vec<T>,
-    /// (L, P).
+    /// (L, P), of these channels.
     pub(super) proj: Vec<T>,
-    /// (D, R).
+    /// (D', R).
     pub(super) dt_weight: Vec<T>,
-    /// (D,).
+    /// (D',).
     pub(super) dt_bias: Vec<T>,
-    /// (D, N).
+    /// (D', N).
     pub(super) a: Vec<T>,
-    /// (D,).
+    /// (D',).
     pub(super) skip: Vec<T>,
+}
+
+impl<T: Float> Part<T> {
+    /// Room for the gradients; maps are not cleared.
+    pub(super) fn new(shape: &Shape, channels: Range<usize>, with_delta: bool) -> Self {
+        let (count, map) = (channels.len(), shape.length * channels.len());
+        Self {
+            channels,
+            x: take(map),
+            delta: take(if with_delta { map } else { 0 }),
+            proj: take(shape.length * shape.row()),
+            dt_weight: vec![T::ZERO; count * shape.rank],
+            dt_bias: vec![T::ZERO; count],
+            a: vec![T::ZERO; count * shape.states],
+            skip: vec![T::ZERO; count],
+        }
+    }
+
+    /// Hands the maps back.
+    pub(super) fn give_back(self) {
+        [self.x, self.delta, self.proj].into_iter().for_each(give);
+    }
+
+    /// Where `channels` lie in rows of the part.
+    #[inline(always)]
+    pub(super) fn columns(&self, channels: &Range<usize>) -> Range<usize> {
+        channels.start - self.channels.start..channels.end - self.channels.start
+    }
 }
 
 /// What a channel group carries from tile to tile, and its part of the tile at hand.
 pub(super) struct Group<V> {
+    pub(super) number: usize,
+    pub(super) channels: Range<usize>,
     pub(super) params: GroupParams<V>,
     /// a_{t+1} g_{t+1} per state.
     pub(super) carry: Vec<V>,
@@ -57,14 +91,14 @@ impl<V: Vector> Group<V> {
         }
     }
 
-    /// Writes the parameter gradients of channels `first ..` into the part.
+    /// Writes the parameter gradients into the part.
     #[inline(always)]
-    pub(super) fn write(&self, part: &mut Part<V::Scalar>, first: usize, channels: usize) {
-        let last = channels.min(first + V::W);
-        self.d_dt_bias.store(&mut part.dt_bias[first..last]);
-        self.d_skip.store(&mut part.skip[first..last]);
-        write_columns(&self.d_dt_weight, &mut part.dt_weight, first, last);
-        write_columns(&self.d_a, &mut part.a, first, last);
+    pub(super) fn write(&self, part: &mut Part<V::Scalar>) {
+        let columns = part.columns(&self.channels);
+        self.d_dt_bias.store(&mut part.dt_bias[columns.clone()]);
+        self.d_skip.store(&mut part.skip[columns.clone()]);
+        write_columns(&self.d_dt_weight, &mut part.dt_weight, columns.clone());
+        write_columns(&self.d_a, &mut part.a, columns);
     }
 }
 
@@ -85,11 +119,11 @@ pub(super) fn steps_to_proj<V: Vector>(rows: &mut [[V::Scalar; TILE]], groups: &
 
 /// Vectors by column to rows by channel: (width, W) to (D, width).
 #[inline(always)]
-fn write_columns<V: Vector>(columns: &[V], rows: &mut [V::Scalar], first: usize, last: usize) {
+fn write_columns<V: Vector>(columns: &[V], rows: &mut [V::Scalar], channels: Range<usize>) {
     for (i, column) in columns.iter().enumerate() {
         let mut lanes = [V::Scalar::ZERO; 64];
         column.store(&mut lanes[..V::W]);
-        for (&lane, channel) in lanes.iter().zip(first..last) {
+        for (&lane, channel) in lanes.iter().zip(channels.clone()) {
             rows[channel * columns.len() + i] = lane;
         }
     }

@@ -1,5 +1,7 @@
 //! One scan to be done: sizes, inputs, and the checks that make indexing safe.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 use crate::simd::{Float, Vector};
 
@@ -133,13 +135,17 @@ impl<T: Float> Problem<'_, T> {
         }
     }
 
-    /// Asks for channels `first ..` of a (B, L, D) array in a tile to come.
+    /// Asks for `channels` of a (B, L, D) array in a tile to come.
     #[inline(always)]
-    pub(super) fn prefetch_group<V: Vector<Scalar = T>>(&self, array: &[T], b: usize, first: usize, tokens: &[u32]) {
-        let channels = self.shape.channels;
-        let last = channels.min(first + V::W);
+    pub(super) fn prefetch_group<V: Vector<Scalar = T>>(
+        &self,
+        array: &[T],
+        b: usize,
+        channels: Range<usize>,
+        tokens: &[u32],
+    ) {
         for &token in tokens {
-            V::prefetch(&self.row(array, b, token as usize, channels)[first..last]);
+            V::prefetch(&self.row(array, b, token as usize, self.shape.channels)[channels.clone()]);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The compute pool: one per requested size, made on first use, rebuilt after a fork.
+//! Our own threads: one pool per requested size, made on first use, rebuilt after a fork.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -17,10 +17,7 @@ type Pools = Mutex<HashMap<(u32, usize), Arc<ThreadPool>>>;
 pub fn pool(num_threads: usize) -> Result<Arc<ThreadPool>> {
     static POOLS: OnceLock<Pools> = OnceLock::new();
     let key = (std::process::id(), num_threads.max(1));
-    let mut pools = match POOLS.get_or_init(Mutex::default).lock() {
-        Ok(pools) => pools,
-        Err(poisoned) => poisoned.into_inner(),
-    };
+    let mut pools = POOLS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(pool) = pools.get(&key) {
         return Ok(Arc::clone(pool));
     }

@@ -1,0 +1,106 @@
+//! Torch tensors as slices: on the CPU, contiguous, of the expected type. Nothing is copied; numpy takes longer than a
+//! small scan.
+#![expect(unsafe_code, reason = "the memory is torch's")]
+
+use std::ops::{Deref, DerefMut};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use crate::error::Error;
+
+/// Element types and their names in torch.
+pub(super) trait Scalar: Copy + 'static {
+    /// The name in torch.
+    const NAME: &'static str;
+    /// torch's object for it.
+    fn dtype(py: Python<'_>) -> PyResult<&'static Py<PyAny>>;
+}
+
+macro_rules! scalar {
+    ($type:ty, $name:literal) => {
+        impl Scalar for $type {
+            const NAME: &'static str = $name;
+            fn dtype(py: Python<'_>) -> PyResult<&'static Py<PyAny>> {
+                static DTYPE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+                DTYPE.get_or_try_init(py, || py.import("torch")?.getattr($name).map(Bound::unbind))
+            }
+        }
+    };
+}
+scalar!(f32, "float32");
+scalar!(f64, "float64");
+
+/// Whether a tensor holds float64.
+pub(super) fn is_float64(tensor: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(tensor.getattr(intern!(tensor.py(), "dtype"))?.is(f64::dtype(tensor.py())?))
+}
+
+/// A tensor that is read.
+pub(super) struct Input<'py, T> {
+    first: *const T,
+    len: usize,
+    /// Keeps the memory.
+    _tensor: Bound<'py, PyAny>,
+}
+
+/// A tensor that is written; made by the caller for this call, so that nothing else refers to its memory.
+pub(super) struct Output<'py, T>(Input<'py, T>);
+
+impl<'py, T: Scalar> FromPyObject<'_, 'py> for Input<'py, T> {
+    type Error = PyErr;
+
+    fn extract(tensor: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let py = tensor.py();
+        let fits = tensor.getattr(intern!(py, "dtype"))?.is(T::dtype(py)?)
+            && tensor.getattr(intern!(py, "is_cpu"))?.is_truthy()?
+            && tensor.call_method0(intern!(py, "is_contiguous"))?.is_truthy()?;
+        if !fits {
+            let message = format!("expected a contiguous {} tensor on the CPU, got {}", T::NAME, tensor.repr()?);
+            return Err(Error::Argument(message).into());
+        }
+        let address: usize = tensor.call_method0(intern!(py, "data_ptr"))?.extract()?;
+        let len: usize = tensor.call_method0(intern!(py, "numel"))?.extract()?;
+        Ok(Self { first: address as *const T, len, _tensor: tensor.to_owned() })
+    }
+}
+
+impl<'py, T: Scalar> FromPyObject<'_, 'py> for Output<'py, T> {
+    type Error = PyErr;
+
+    fn extract(tensor: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        tensor.extract().map(Self)
+    }
+}
+
+impl<T> Deref for Input<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        if self.len == 0 {
+            return &[]; // torch gives no address for nothing
+        }
+        // SAFETY: a contiguous tensor of this type has `len` elements at its address, aligned by torch's allocator,
+        // and is kept alive by `_tensor`.
+        unsafe { std::slice::from_raw_parts(self.first, self.len) }
+    }
+}
+
+impl<T> Deref for Output<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Output<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        if self.0.len == 0 {
+            return &mut [];
+        }
+        // SAFETY: as above, and the caller made the tensor for this call.
+        unsafe { std::slice::from_raw_parts_mut(self.0.first.cast_mut(), self.0.len) }
+    }
+}
