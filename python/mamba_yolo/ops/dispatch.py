@@ -7,14 +7,17 @@ import warnings
 from functools import cache
 from typing import TYPE_CHECKING, Literal, cast
 
+import torch
+
 from mamba_yolo.errors import BackendError, ConfigError
 from mamba_yolo.ops._native import native
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Sequence
 
 Backend = Literal["reference", "rust", "cuda"]
 BACKENDS = ("auto", "reference", "rust", "cuda")
+_PLAIN = frozenset((torch.Tensor, torch.nn.Parameter, type(None)))
 
 
 def choose_backend(backend: str, device: torch.device) -> Backend:
@@ -55,6 +58,17 @@ def cpu_level() -> str:
 def threads_are_torchs() -> bool:
     """Whether the Rust kernels run on torch's own OpenMP threads in this process, or on a pool of their own."""
     return native.thread_owner() == "torch"
+
+
+def is_plain(tensors: Sequence[torch.Tensor | None]) -> bool:
+    """Whether a call is ordinary eager work: no tracing, no mode, no transform, no tensor subclass."""
+    return (
+        _PLAIN.issuperset(map(type, tensors))
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._functorch.peek_interpreter_stack() is None
+    )
 
 
 def _for_device(kind: str) -> Backend:

@@ -12,9 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
 from mamba_yolo.ops._native import native
+from mamba_yolo.ops.dispatch import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,14 +42,35 @@ def scan(
     grid: tuple[int, int],
     softplus: bool,
 ) -> Tensor:
-    """Run the registered operator: x (B, L, D), delta likewise or None, proj (B, L, K * P), parameters as K * D rows.
+    """Scan x (B, L, D), delta likewise or None, proj (B, L, K * P), parameters as K * D rows.
 
     All tensors share one dtype, float32 or float64. Checkpoints are kept only where a gradient will be asked for.
+    Plain calls go straight to the kernel: the registered operator alone costs more than a small scan.
     """
     tensors = (x, delta, proj, dt_weight, dt_bias, A, skip)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    if is_plain(tensors):
+        y = _Scan.apply(*tensors, grid, softplus) if save else _run_forward(tensors, grid, softplus, False)[0]
+        return y  # type: ignore[no-any-return]
     y, _ = torch.ops.mamba_yolo.scan_forward(*tensors, *grid, softplus, save)
     return y  # type: ignore[no-any-return]
+
+
+class _Scan(torch.autograd.Function):
+    """The operator of plain calls that need a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        *tensors, ctx.grid, ctx.softplus = arguments
+        y, checkpoints = _run_forward(tuple(tensors), ctx.grid, ctx.softplus, True)
+        ctx.save_for_backward(*tensors, checkpoints)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        *tensors, checkpoints = ctx.saved_tensors
+        return *_run_backward(dy, tuple(tensors), checkpoints, ctx.grid, ctx.softplus), None, None
 
 
 @torch.library.custom_op(
@@ -69,7 +92,9 @@ def _forward(
     softplus: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor]:
-    return _run_forward((x, delta, proj, dt_weight, dt_bias, A, skip), (height, width), softplus, save)
+    inputs = (x, delta, proj, dt_weight, dt_bias, A, skip)
+    y, checkpoints = _run_forward(inputs, (height, width), softplus, save)
+    return y, x.new_empty(0) if checkpoints is None else checkpoints
 
 
 @torch.library.custom_op(
@@ -172,13 +197,13 @@ def _checkpoint_shape(x: Tensor, dt_weight: Tensor, A: Tensor) -> tuple[int, ...
     return (x.shape[0], groups, dt_weight.shape[0], tiles, A.shape[1], lanes)
 
 
-def _run_forward(inputs: Inputs, grid: tuple[int, int], softplus: bool, save: bool) -> tuple[Tensor, Tensor]:
-    """Output and checkpoints, which are empty unless they are to be saved."""
+def _run_forward(inputs: Inputs, grid: tuple[int, int], softplus: bool, save: bool) -> tuple[Tensor, Tensor | None]:
+    """Output and, when they are to be saved, the checkpoints."""
     inputs = _contiguous(inputs)
     x, _, _, dt_weight, _, A, _ = inputs
     y = torch.empty_like(x)
-    checkpoints = x.new_empty(_checkpoint_shape(x, dt_weight, A) if save else (0,))
-    native.scan_forward(inputs, y, checkpoints if save else None, _options(inputs, grid, softplus))
+    checkpoints = x.new_empty(_checkpoint_shape(x, dt_weight, A)) if save else None
+    native.scan_forward(inputs, y, checkpoints, _options(inputs, grid, softplus))
     return y, checkpoints
 
 
