@@ -50,7 +50,9 @@ def scan(
     tensors = (x, delta, proj, dt_weight, dt_bias, A, skip)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     if is_plain(tensors):
-        y = _Scan.apply(*tensors, grid, softplus) if save else _run_forward(tensors, grid, softplus, False)[0]
+        if save:
+            return _Scan.apply(*tensors, grid, softplus)  # type: ignore[no-any-return]
+        return _run_forward(tensors, grid, softplus, False)[0]
         return y  # type: ignore[no-any-return]
     y, _ = torch.ops.mamba_yolo.scan_forward(*tensors, *grid, softplus, save)
     return y  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@
 
 use crate::simd::{Float, Kernel, Vector};
 
-use super::group::{Group, Part, steps_to_proj};
+use super::group::{BLOCK, Group, Part, steps_to_proj, sum_lanes};
 use super::problem::{GroupParams, Problem, Shape};
 use super::tile::{TILE, Tile};
 
@@ -24,26 +24,19 @@ pub(super) struct BundleBackward<'a, 'p, T> {
 
 /// Buffers of one tile, reused; small enough for the first cache.
 ///
-/// Arrays of one page each lie a line apart, so that equal indices do not fall on equal offsets in their pages.
+/// Arrays of whole pages lie a line apart, so that equal indices do not fall on equal offsets in their pages.
 #[repr(C)]
 struct Scratch<V: Vector> {
     /// a_t and h_{t-1} of a block of states.
-    decay: [[V; BLOCK]; TILE],
+    past: [[(V, V); BLOCK]; TILE],
     _line_1: V,
-    before: [[V; BLOCK]; TILE],
-    _line_2: V,
     /// dB and dC of a block of states, lanes summed over groups.
-    d_input: [[V; TILE]; BLOCK],
-    _line_3: V,
-    d_output: [[V; TILE]; BLOCK],
-    /// [dt | B | C] of the tile, one row per value.
-    proj: Vec<[V::Scalar; TILE]>,
-    /// Their gradients.
-    d_proj: Vec<[V::Scalar; TILE]>,
+    d_input: [[V; BLOCK]; TILE],
+    _line_2: V,
+    d_output: [[V; BLOCK]; TILE],
+    /// [dt | B | C] of the tile's tokens.
+    rows: Vec<V::Scalar>,
 }
-
-/// States that are walked together, of a type that keeps them in registers; likewise ranks.
-const BLOCK: usize = 4;
 
 impl<T: Float> Kernel for BundleBackward<'_, '_, T> {
     type Scalar = T;
@@ -62,7 +55,7 @@ impl<T: Float> Kernel for BundleBackward<'_, '_, T> {
         for (i, &tokens) in tiles.iter().enumerate().rev() {
             let next = if i > 0 { tiles[i - 1] } else { &[] };
             self.problem.prefetch_proj::<V>(self.b, self.k, next);
-            self.load_proj(&mut scratch, tokens);
+            self.load_rows(&mut scratch.rows, tokens);
             let mut tame = true;
             for group in &mut groups {
                 self.load_group(group, tokens);
@@ -72,19 +65,17 @@ impl<T: Float> Kernel for BundleBackward<'_, '_, T> {
             }
             let whole = if V::BLOCKS { states / BLOCK * BLOCK } else { 0 };
             for n in (0..whole).step_by(BLOCK) {
-                self.states::<V, BLOCK>(&mut scratch, &mut groups, (i, n), tokens.len(), tame);
+                self.states::<V, BLOCK>(&mut scratch, &mut groups, (i, n), tame);
+                scratch.write_sums::<BLOCK>(&mut part.proj, (n, states), tokens);
             }
             for n in whole..states {
-                self.states::<V, 1>(&mut scratch, &mut groups, (i, n), tokens.len(), tame);
+                self.states::<V, 1>(&mut scratch, &mut groups, (i, n), tame);
+                scratch.write_sums::<1>(&mut part.proj, (n, states), tokens);
             }
             for group in &mut groups {
-                self.finish_group(&scratch.proj, group, &mut part, tokens);
+                self.finish_group(&scratch.rows, group, &mut part, tokens);
             }
-            steps_to_proj(&mut scratch.d_proj[..rank], &groups);
-            for (t, &token) in tokens.iter().enumerate() {
-                let row = &mut part.proj[token as usize * shape.row()..][..shape.row()];
-                row.iter_mut().zip(&scratch.d_proj).for_each(|(value, column)| *value = column[t]);
-            }
+            steps_to_proj(&groups, &mut part.proj, (rank, shape.row()), tokens);
         }
         for group in &groups {
             group.write(&mut part);
@@ -115,13 +106,14 @@ impl<T: Float> BundleBackward<'_, '_, T> {
         }
     }
 
-    /// Turns the tile's rows of proj into columns over tokens, which all groups read.
+    /// Puts the tile's rows of proj side by side, which all groups read.
     #[inline(always)]
-    fn load_proj<V: Vector<Scalar = T>>(&self, scratch: &mut Scratch<V>, tokens: &[u32]) {
-        for (t, &token) in tokens.iter().enumerate() {
-            let (dt, input, output) = self.problem.proj_row(self.b, token as usize, self.k);
-            let values = dt.iter().chain(input).chain(output);
-            scratch.proj.iter_mut().zip(values).for_each(|(column, &value)| column[t] = value);
+    fn load_rows(&self, rows: &mut [T], tokens: &[u32]) {
+        let Shape { length, directions, .. } = self.problem.shape;
+        let row = self.problem.shape.row();
+        for (to, &token) in rows.chunks_mut(row).zip(tokens) {
+            let from = ((self.b * length + token as usize) * directions + self.k) * row;
+            to.copy_from_slice(&self.problem.proj[from..from + row]);
         }
     }
 
@@ -138,21 +130,18 @@ impl<T: Float> BundleBackward<'_, '_, T> {
         }
     }
 
-    /// Walks S states from `n` on of all groups over tile `i`, forwards and back, and sums dB and dC over channels.
+    /// Walks S states from `n` on of all groups over tile `i`, forwards and back, and sums dB and dC over groups.
     #[inline(always)]
     fn states<V: Vector<Scalar = T>, const S: usize>(
         &self,
         scratch: &mut Scratch<V>,
         groups: &mut [Group<V>],
         (i, n): (usize, usize),
-        count: usize,
         tame: bool,
     ) {
         let shape = self.problem.shape;
-        let (input, output) = (shape.rank + n, shape.rank + shape.states + n);
-        scratch.d_input = [[V::zero(); TILE]; BLOCK];
-        scratch.d_output = [[V::zero(); TILE]; BLOCK];
-        for group in groups.iter_mut() {
+        let at = Columns { row: shape.row(), input: shape.rank + n, output: shape.rank + shape.states + n };
+        for (g, group) in groups.iter_mut().enumerate() {
             let task = self.b * shape.groups(V::W) + group.number;
             let slot = ((task * shape.directions + self.k) * shape.tiles() + i) * shape.states + n;
             let start = &self.checkpoints[slot * V::W..][..S * V::W];
@@ -160,15 +149,15 @@ impl<T: Float> BundleBackward<'_, '_, T> {
                 V::prefetch(&self.checkpoints[(slot - shape.states) * V::W..][..S * V::W]);
             }
             let h = if tame {
-                scratch.recompute::<S, false>(group, n, input, start, count)
+                scratch.recompute::<S, false>(group, n, &at, start)
             } else {
-                scratch.recompute::<S, true>(group, n, input, start, count)
+                scratch.recompute::<S, true>(group, n, &at, start)
             };
-            scratch.walk_back::<S>(group, n, (input, output), h, count);
-        }
-        for s in 0..S {
-            V::sum_each(&scratch.d_input[s], &mut scratch.d_proj[input + s]);
-            V::sum_each(&scratch.d_output[s], &mut scratch.d_proj[output + s]);
+            if g == 0 {
+                scratch.walk_back::<S, true>(group, n, &at, h);
+            } else {
+                scratch.walk_back::<S, false>(group, n, &at, h);
+            }
         }
     }
 
@@ -176,7 +165,7 @@ impl<T: Float> BundleBackward<'_, '_, T> {
     #[inline(always)]
     fn finish_group<V: Vector<Scalar = T>>(
         &self,
-        proj: &[[T; TILE]],
+        rows: &[T],
         group: &mut Group<V>,
         part: &mut Part<T>,
         tokens: &[u32],
@@ -200,30 +189,34 @@ impl<T: Float> BundleBackward<'_, '_, T> {
         }
         let whole = if V::BLOCKS { rank / BLOCK * BLOCK } else { 0 };
         for r in (0..whole).step_by(BLOCK) {
-            group.weigh::<BLOCK>(proj, r, tokens.len());
+            group.weigh::<BLOCK>(rows, r, tokens.len());
         }
         for r in whole..rank {
-            group.weigh::<1>(proj, r, tokens.len());
+            group.weigh::<1>(rows, r, tokens.len());
         }
         group.d_dt_bias = group.d_dt_bias.add(d_bias);
         group.d_skip = group.d_skip.add(d_skip);
     }
 }
 
+/// Where the block at hand lies in rows of proj.
+struct Columns {
+    row: usize,
+    input: usize,
+    output: usize,
+}
+
 impl<V: Vector> Scratch<V> {
     #[inline(always)]
     fn new(row: usize) -> Self {
-        let (zero, rows) = (V::zero(), vec![[V::Scalar::ZERO; TILE]; row]);
+        let zero = V::zero();
         Self {
-            decay: [[zero; BLOCK]; TILE],
+            past: [[(zero, zero); BLOCK]; TILE],
             _line_1: zero,
-            before: [[zero; BLOCK]; TILE],
+            d_input: [[zero; BLOCK]; TILE],
             _line_2: zero,
-            d_input: [[zero; TILE]; BLOCK],
-            _line_3: zero,
-            d_output: [[zero; TILE]; BLOCK],
-            d_proj: rows.clone(),
-            proj: rows,
+            d_output: [[zero; BLOCK]; TILE],
+            rows: vec![V::Scalar::ZERO; TILE * row],
         }
     }
 
@@ -233,52 +226,57 @@ impl<V: Vector> Scratch<V> {
         &mut self,
         group: &Group<V>,
         n: usize,
-        input: usize,
+        at: &Columns,
         start: &[V::Scalar],
-        count: usize,
     ) -> [V; S] {
         let (mut a2, mut h) = ([V::zero(); S], [V::zero(); S]);
         a2.copy_from_slice(&group.params.a2[n..n + S]);
         for s in 0..S {
             h[s] = V::from_lanes(&start[s * V::W..]);
         }
-        let input = &self.proj[input..][..S];
-        for t in 0..count.min(TILE) {
+        for t in 0..TILE {
+            let input = &self.rows[t * at.row + at.input..][..S];
             for s in 0..S {
                 let decay = group.tile.decay::<CLAMP>(t, a2[s]);
-                self.decay[t][s] = decay;
-                self.before[t][s] = h[s];
-                h[s] = decay.fma(h[s], group.tile.step_u[t].mul(V::splat(input[s][t])));
+                self.past[t][s] = (decay, h[s]);
+                h[s] = decay.fma(h[s], group.tile.step_u[t].mul(V::splat(input[s])));
             }
         }
         h
     }
 
-    /// Walks S states back over a tile, given the ones after it.
+    /// Walks S states back over a tile, given the ones after it; the first group of a bundle starts the sums.
     #[inline(always)]
-    fn walk_back<const S: usize>(
+    fn walk_back<const S: usize, const FIRST: bool>(
         &mut self,
         group: &mut Group<V>,
         n: usize,
-        (input, output): (usize, usize),
+        at: &Columns,
         mut h: [V; S],
-        count: usize,
     ) {
-        let (input, output) = (&self.proj[input..][..S], &self.proj[output..][..S]);
         let (mut a, mut carry, mut d_a) = ([V::zero(); S], [V::zero(); S], [V::zero(); S]);
         a.copy_from_slice(&group.params.a[n..n + S]);
         carry.copy_from_slice(&group.carry[n..n + S]);
-        for t in (0..count.min(TILE)).rev() {
+        for t in (0..TILE).rev() {
             let (dy, step, step_u) = (group.dy[t], group.tile.step[t], group.tile.step_u[t]);
             let (mut sum_gb, mut sum_a) = (group.sum_gb[t], group.sum_a[t]);
+            let input = &self.rows[t * at.row + at.input..][..S];
+            let output = &self.rows[t * at.row + at.output..][..S];
             for s in 0..S {
-                let grad = V::splat(output[s][t]).fma(dy, carry[s]);
-                self.d_input[s][t] = grad.fma(step_u, self.d_input[s][t]);
-                self.d_output[s][t] = dy.fma(h[s], self.d_output[s][t]);
-                sum_gb = grad.fma(V::splat(input[s][t]), sum_gb);
-                carry[s] = grad.mul(self.decay[t][s]);
-                h[s] = self.before[t][s];
-                let d_exponent = carry[s].mul(h[s]);
+                let (decay, before) = self.past[t][s];
+                let grad = V::splat(output[s]).fma(dy, carry[s]);
+                let (d_input, d_output) = (&mut self.d_input[t][s], &mut self.d_output[t][s]);
+                if FIRST {
+                    *d_input = grad.mul(step_u);
+                    *d_output = dy.mul(h[s]);
+                } else {
+                    *d_input = grad.fma(step_u, *d_input);
+                    *d_output = dy.fma(h[s], *d_output);
+                }
+                sum_gb = grad.fma(V::splat(input[s]), sum_gb);
+                carry[s] = grad.mul(decay);
+                h[s] = before;
+                let d_exponent = carry[s].mul(before);
                 sum_a = d_exponent.fma(a[s], sum_a);
                 d_a[s] = d_exponent.fma(step, d_a[s]);
             }
@@ -289,5 +287,14 @@ impl<V: Vector> Scratch<V> {
             group.carry[n + s] = carry[s];
             group.d_a[n + s] = group.d_a[n + s].add(d_a[s]); // summed per tile first: long sums keep their digits
         }
+    }
+
+    /// Sums dB and dC of S states from `n` on over lanes, into the tokens' rows.
+    #[inline(always)]
+    fn write_sums<const S: usize>(&self, rows: &mut [V::Scalar], (n, states): (usize, usize), tokens: &[u32]) {
+        let row = self.rows.len() / TILE;
+        let input = row - 2 * states + n;
+        sum_lanes::<V, S>(&self.d_input, rows, (input, row), tokens);
+        sum_lanes::<V, S>(&self.d_output, rows, (input + states, row), tokens);
     }
 }

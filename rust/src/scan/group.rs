@@ -76,14 +76,15 @@ pub(super) struct Group<V> {
 }
 
 impl<V: Vector> Group<V> {
-    /// Adds a tile to the gradients of C columns of W from `first` on.
+    /// Adds a tile to the gradients of C columns of W from `first` on, given rows `[dt | B | C]` of its tokens.
     #[inline(always)]
-    pub(super) fn weigh<const C: usize>(&mut self, proj: &[[V::Scalar; TILE]], first: usize, count: usize) {
-        let rows = &proj[first..first + C];
+    pub(super) fn weigh<const C: usize>(&mut self, rows: &[V::Scalar], first: usize, count: usize) {
+        let row = rows.len() / TILE;
         let mut sums = [V::zero(); C];
         for t in 0..count.min(TILE) {
+            let dt = &rows[t * row + first..][..C];
             for i in 0..C {
-                sums[i] = self.d_v[t].fma(V::splat(rows[i][t]), sums[i]);
+                sums[i] = self.d_v[t].fma(V::splat(dt[i]), sums[i]);
             }
         }
         for i in 0..C {
@@ -102,18 +103,56 @@ impl<V: Vector> Group<V> {
     }
 }
 
-/// Gradients of the projected steps: rows over tokens, summed over channels.
+/// States that are walked together, of a type that keeps them in registers; likewise ranks.
+pub(super) const BLOCK: usize = 4;
+
+/// Gradients of the projected steps: sums over channels, into the tokens' rows.
 #[inline(always)]
-pub(super) fn steps_to_proj<V: Vector>(rows: &mut [[V::Scalar; TILE]], groups: &[Group<V>]) {
-    for (r, row) in rows.iter_mut().enumerate() {
-        let mut lanes = [V::zero(); TILE];
+pub(super) fn steps_to_proj<V: Vector>(
+    groups: &[Group<V>],
+    rows: &mut [V::Scalar],
+    (rank, row): (usize, usize),
+    tokens: &[u32],
+) {
+    for first in (0..rank).step_by(BLOCK) {
+        let mut sums = [[V::zero(); BLOCK]; TILE];
+        let count = BLOCK.min(rank - first);
         for group in groups {
-            let weight = group.params.dt_weight[r];
             for t in 0..TILE {
-                lanes[t] = group.d_v[t].fma(weight, lanes[t]);
+                for r in 0..count {
+                    sums[t][r] = group.d_v[t].fma(group.params.dt_weight[first + r], sums[t][r]);
+                }
             }
         }
-        V::sum_each(&lanes, row);
+        if count == BLOCK {
+            sum_lanes::<V, BLOCK>(&sums, rows, (first, row), tokens);
+        } else {
+            for r in 0..count {
+                sums.iter_mut().for_each(|sums| sums[0] = sums[r]);
+                sum_lanes::<V, 1>(&sums, rows, (first + r, row), tokens);
+            }
+        }
+    }
+}
+
+/// Sums lanes of the first S columns into columns `first ..` of the tokens' rows.
+#[inline(always)]
+pub(super) fn sum_lanes<V: Vector, const S: usize>(
+    columns: &[[V; BLOCK]; TILE],
+    rows: &mut [V::Scalar],
+    (first, row): (usize, usize),
+    tokens: &[u32],
+) {
+    let mut sums = [V::Scalar::ZERO; TILE];
+    for (block, tokens) in tokens.chunks(TILE / BLOCK).enumerate() {
+        let mut lanes = [V::zero(); TILE];
+        for t in 0..TILE / BLOCK {
+            lanes[t * BLOCK..(t + 1) * BLOCK].copy_from_slice(&columns[block * (TILE / BLOCK) + t]);
+        }
+        V::sum_each(&lanes, &mut sums);
+        for (sums, &token) in sums.chunks(BLOCK).zip(tokens) {
+            rows[token as usize * row + first..][..S].copy_from_slice(&sums[..S]);
+        }
     }
 }
 
