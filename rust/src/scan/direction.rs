@@ -294,7 +294,19 @@ impl<V: Vector> Scratch<V> {
     fn write_sums<const S: usize>(&self, rows: &mut [V::Scalar], (n, states): (usize, usize), tokens: &[u32]) {
         let row = self.rows.len() / TILE;
         let input = row - 2 * states + n;
-        sum_lanes::<V, S>(&self.d_input, rows, (input, row), tokens);
-        sum_lanes::<V, S>(&self.d_output, rows, (input + states, row), tokens);
+        for (t, tokens) in (0..).step_by(BLOCK).zip(tokens.chunks(BLOCK)) {
+            sum_lanes::<V, S>(&front(&self.d_input, t), rows, (input, row), tokens);
+            sum_lanes::<V, S>(&front(&self.d_output, t), rows, (input + states, row), tokens);
+        }
     }
+}
+
+/// The first S columns of [`BLOCK`] rows from `t` on.
+#[inline(always)]
+fn front<V: Vector, const S: usize>(rows: &[[V; BLOCK]; TILE], t: usize) -> [[V; S]; BLOCK] {
+    let mut columns = [[V::zero(); S]; BLOCK];
+    for i in 0..BLOCK {
+        columns[i].copy_from_slice(&rows[t + i][..S]);
+    }
+    columns
 }

@@ -103,7 +103,7 @@ impl<V: Vector> Group<V> {
     }
 }
 
-/// States that are walked together, of a type that keeps them in registers; likewise ranks.
+/// States that are walked together, of a type that keeps them in registers; likewise ranks, and tokens of a sum.
 pub(super) const BLOCK: usize = 4;
 
 /// Gradients of the projected steps: sums over channels, into the tokens' rows.
@@ -114,45 +114,50 @@ pub(super) fn steps_to_proj<V: Vector>(
     (rank, row): (usize, usize),
     tokens: &[u32],
 ) {
-    for first in (0..rank).step_by(BLOCK) {
-        let mut sums = [[V::zero(); BLOCK]; TILE];
-        let count = BLOCK.min(rank - first);
-        for group in groups {
-            for t in 0..TILE {
-                for r in 0..count {
-                    sums[t][r] = group.d_v[t].fma(group.params.dt_weight[first + r], sums[t][r]);
-                }
-            }
+    let whole = rank / BLOCK * BLOCK;
+    for (block, tokens) in tokens.chunks(BLOCK).enumerate() {
+        for first in (0..whole).step_by(BLOCK) {
+            sum_lanes::<V, BLOCK>(&weighed(groups, block * BLOCK, first), rows, (first, row), tokens);
         }
-        if count == BLOCK {
-            sum_lanes::<V, BLOCK>(&sums, rows, (first, row), tokens);
-        } else {
-            for r in 0..count {
-                sums.iter_mut().for_each(|sums| sums[0] = sums[r]);
-                sum_lanes::<V, 1>(&sums, rows, (first + r, row), tokens);
-            }
+        for first in whole..rank {
+            sum_lanes::<V, 1>(&weighed(groups, block * BLOCK, first), rows, (first, row), tokens);
         }
     }
 }
 
-/// Sums lanes of the first S columns into columns `first ..` of the tokens' rows.
+/// dv times the weights of C ranks, over groups: [`BLOCK`] tokens from `t` on.
+#[inline(always)]
+fn weighed<V: Vector, const C: usize>(groups: &[Group<V>], t: usize, first: usize) -> [[V; C]; BLOCK] {
+    let mut sums = [[V::zero(); C]; BLOCK];
+    for group in groups {
+        let weights = &group.params.dt_weight[first..first + C];
+        let d_v = &group.d_v[t..t + BLOCK];
+        for i in 0..BLOCK {
+            for r in 0..C {
+                sums[i][r] = d_v[i].fma(weights[r], sums[i][r]);
+            }
+        }
+    }
+    sums
+}
+
+/// Sums lanes of S columns, of [`BLOCK`] tokens, into columns `first ..` of the tokens' rows.
 #[inline(always)]
 pub(super) fn sum_lanes<V: Vector, const S: usize>(
-    columns: &[[V; BLOCK]; TILE],
+    columns: &[[V; S]; BLOCK],
     rows: &mut [V::Scalar],
     (first, row): (usize, usize),
     tokens: &[u32],
 ) {
-    let mut sums = [V::Scalar::ZERO; TILE];
-    for (block, tokens) in tokens.chunks(TILE / BLOCK).enumerate() {
-        let mut lanes = [V::zero(); TILE];
-        for t in 0..TILE / BLOCK {
-            lanes[t * BLOCK..(t + 1) * BLOCK].copy_from_slice(&columns[block * (TILE / BLOCK) + t]);
+    let (mut lanes, mut sums) = ([V::zero(); 16], [V::Scalar::ZERO; 16]);
+    for i in 0..BLOCK {
+        for s in 0..S {
+            lanes[i * BLOCK + s] = columns[i][s];
         }
-        V::sum_each(&lanes, &mut sums);
-        for (sums, &token) in sums.chunks(BLOCK).zip(tokens) {
-            rows[token as usize * row + first..][..S].copy_from_slice(&sums[..S]);
-        }
+    }
+    V::sum_each(&lanes, &mut sums);
+    for (sums, &token) in sums.chunks(BLOCK).zip(tokens) {
+        rows[token as usize * row + first..][..S].copy_from_slice(&sums[..S]);
     }
 }
 
