@@ -18,6 +18,13 @@ NAMES = {0: "dark", 1: "bright"}
 NUM_BINS, STRIDES = 16, (8, 16, 32)
 
 
+class Seen(list):
+    """One list for a detector and its folded copy."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
 class FindsTheBrightRectangle(torch.nn.Module):
     """Writes, into the one cell of the coarsest level at the rectangle's centre, the distances to its sides."""
 
@@ -25,7 +32,7 @@ class FindsTheBrightRectangle(torch.nn.Module):
         super().__init__()
         self.config = DetectorConfig(num_classes=2)
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.shapes = []
+        self.shapes = Seen()
 
     def forward(self, images):
         assert not self.training

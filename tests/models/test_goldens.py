@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers import assert_close_to_scale, golden, golden_weights
-from mamba_yolo.models import Detector, decode
+from mamba_yolo.models import Detector, decode, fuse
 from mamba_yolo.models.official import config_from_official, convert_state_dict
 
 # Of a layer's scale. The recorded float32 outputs are themselves up to 5.4e-5 from this network in float64.
@@ -21,11 +21,11 @@ LAYERS = {
 }
 
 
-def golden_detector(task):
+def golden_detector(task, *, fused=False):
     official = golden_weights(task)
     detector = Detector(config_from_official(official)).eval()
     detector.load_state_dict(convert_state_dict(official))
-    return detector
+    return fuse(detector) if fused else detector
 
 
 def assert_decoded_close(decoded, expected):
@@ -36,9 +36,9 @@ def assert_decoded_close(decoded, expected):
         assert_close_to_scale(decoded[:, coefs], expected[:, coefs], TOLERANCE)
 
 
-@pytest.fixture(scope="module")
-def detect_run():
-    detector, seen = golden_detector("detect"), {}
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "fused"])
+def detect_run(request):
+    detector, seen = golden_detector("detect", fused=request.param), {}
     for name, path in LAYERS.items():
         detector.get_submodule(path).register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out}))
     with torch.inference_mode():
@@ -69,10 +69,11 @@ def test_float64_is_as_close_as_float32_allows():
         assert_close_to_scale(raw.levels[level], expected[f"raw.{level}"], TOLERANCE)
 
 
-def test_segmentation_equals_golden():
+@pytest.mark.parametrize("fused", [False, True])
+def test_segmentation_equals_golden(fused):
     expected = golden("segment")
     with torch.inference_mode():
-        raw = golden_detector("segment")(expected["input"])
+        raw = golden_detector("segment", fused=fused)(expected["input"])
         decoded = decode(raw)
     for level in range(3):
         assert_close_to_scale(raw.levels[level], expected[f"raw.{level}"], TOLERANCE)

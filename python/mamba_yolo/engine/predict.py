@@ -21,10 +21,11 @@ import torch
 from mamba_yolo.boxes import clip_boxes
 from mamba_yolo.checks import STRIDE_MULTIPLE_PX
 from mamba_yolo.data import letterbox
+from mamba_yolo.engine.memory import keep_freed_memory
 from mamba_yolo.engine.safefile import write_text
 from mamba_yolo.engine.sources import Photo, photos
 from mamba_yolo.errors import SaveError
-from mamba_yolo.models import decode
+from mamba_yolo.models import decode, fuse_once
 from mamba_yolo.ops import nms_head
 from mamba_yolo.results import NUM_BOX_COLUMNS, Boxes, Masks, Results
 
@@ -51,7 +52,7 @@ class _Letterbox(NamedTuple):
 def predict(detector: Detector, names: Mapping[int, str], source: Any, config: PredictConfig) -> Iterator[Results]:
     """Detect objects in every image of a source, one Results per image, in order.
 
-    The detector is put into eval mode and used on the device where it is.
+    A folded copy of the detector, kept for the next call, is used on the device where the detector is.
 
     Args:
         detector: the network.
@@ -59,7 +60,8 @@ def predict(detector: Detector, names: Mapping[int, str], source: Any, config: P
         source: see `engine.sources.photos`; wrong sources fail here, before the first image.
         config: thresholds, image size, batch size.
     """
-    return _predicted(detector.eval(), dict(names), photos(source), config)
+    keep_freed_memory()
+    return _predicted(fuse_once(detector), dict(names), photos(source), config)
 
 
 def save_results(results: Iterable[Results], folder: Path, config: PredictConfig) -> Iterator[Results]:

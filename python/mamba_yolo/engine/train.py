@@ -17,6 +17,7 @@ import numpy as np
 from mamba_yolo.engine.callbacks import BATCHES_SHOWN, Callback, describe
 from mamba_yolo.engine.checkpoint import Checkpoint, fit_classes, save
 from mamba_yolo.engine.checkpoint import load as load_checkpoint
+from mamba_yolo.engine.memory import keep_freed_memory
 from mamba_yolo.engine.pictures import Pictures
 from mamba_yolo.engine.prepare import Training, describe_run, resume, start
 from mamba_yolo.engine.progress import Reporter, memory_note
@@ -78,6 +79,7 @@ def train(
         TrainingError: loss or outputs are not finite, or the best file does not give its figures again.
         SaveError: nothing can be written; the last checkpoint is untouched.
     """
+    keep_freed_memory()
     reporter = progress or Reporter()
     if config.plots:
         callbacks = (*callbacks, Pictures(reporter))

@@ -14,11 +14,13 @@ import torch
 
 from mamba_yolo.boxes import clip_boxes
 from mamba_yolo.data import Loader
+from mamba_yolo.engine.memory import keep_freed_memory
 from mamba_yolo.engine.metrics import Metrics, evaluate, truth_of
 from mamba_yolo.engine.progress import Reporter
 from mamba_yolo.engine.step import batch_losses, network_input
 from mamba_yolo.errors import ConfigError, TrainingError
 from mamba_yolo.models.decode import decode
+from mamba_yolo.models.fuse import fuse_once
 from mamba_yolo.ops import nms_head
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def validate(
     """Figures of a detector on every image of a data set.
 
     Args:
-        detector: moved to `device`, left in eval mode.
+        detector: moved to `device`; a folded copy of it is measured.
         dataset: images and ground truth.
         imgsz: side of the square network input in pixels.
         batch: images per step.
@@ -76,14 +78,16 @@ def validate(
     """
     _check_classes(detector, dataset)
     device = torch.device(device)
-    detector.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    keep_freed_memory()
+    detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fused = fuse_once(detector)
     loader = Loader(dataset, imgsz=imgsz, batch_size=batch, train=False, threads=threads)
     rows: dict[int, npt.NDArray[np.float32]] = {}
     clock, losses = _Clock(device), _LossMean()
     with (progress or Reporter(quiet=True)).bar("validate", len(loader)) as bar, torch.inference_mode():
         for current in loader.epoch(0):
             clock.lap("load")
-            raw = detector(network_input(current.images, device))
+            raw = fused(network_input(current.images, device))
             clock.lap("network")
             if criterion is not None:
                 losses.add(batch_losses(raw, current, criterion, device), len(current.images))

@@ -59,7 +59,7 @@ class LSBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.depthwise = depthwise(channels)
-        self.norm = batch_norm(channels)
+        self.norm: nn.Module = batch_norm(channels)  # identity once folded
         self.hidden = nn.Conv2d(channels, channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
 

@@ -42,7 +42,7 @@ class ConvNormAct(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=bias)
-        self.norm = batch_norm(out_channels)
+        self.norm: nn.Module = batch_norm(out_channels)  # identity once folded
         self.activation = activation()
 
     def forward(self, x: Tensor) -> Tensor:
