@@ -119,6 +119,7 @@ class MambaYOLO:
             iou=config.iou,
             max_det=config.max_det,
             device=next(detector.parameters()).device,
+            dtype=config.dtype,
             threads=config.workers,
         )
 

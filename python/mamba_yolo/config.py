@@ -24,6 +24,7 @@ NeckBlock = Literal["odss", "c2f"]
 Pyramid = Literal["p3-p5", "p2-p5"]
 Initialization = Literal["release", "mamba"]
 Optimizer = Literal["auto", "sgd", "adamw"]
+Dtype = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,8 @@ class ValConfig:
     """Most detections per image."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    dtype: Dtype = "float32"
+    """float32, or bfloat16 where the device has it (quicker, scores differ a little; scan state float32)."""
     workers: int = 0
     """Threads that load images; 0 means as many as torch uses, at most 8."""
     json: bool = False
@@ -220,6 +223,7 @@ class ValConfig:
 
     def __post_init__(self) -> None:
         """Check every domain."""
+        _check_literals(self)
         check_imgsz(self.imgsz)
         check_range("batch", self.batch, 1, 10**6)
         check_range("max_det", self.max_det, 0, 10**6)
@@ -252,6 +256,8 @@ class PredictConfig:
     """Suppress across classes."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    dtype: Dtype = "float32"
+    """float32, or bfloat16 where the device has it (quicker, scores differ a little; scan state float32)."""
     project: str = "runs"
     """Folder of all runs."""
     name: str = "predict"
@@ -263,6 +269,7 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         """Check every domain."""
+        _check_literals(self)
         check_imgsz(self.imgsz)
         check_range("batch", self.batch, 1, 10**6)
         check_range("max_det", self.max_det, 0, 10**6)
@@ -317,6 +324,7 @@ _LITERALS: dict[str, tuple[str, ...]] = {
     "pyramid": get_args(Pyramid),
     "initialization": get_args(Initialization),
     "optimizer": get_args(Optimizer),
+    "dtype": get_args(Dtype),
 }
 
 

@@ -21,11 +21,11 @@ import torch
 from mamba_yolo.boxes import clip_boxes
 from mamba_yolo.checks import STRIDE_MULTIPLE_PX
 from mamba_yolo.data import letterbox
-from mamba_yolo.engine.memory import keep_freed_memory
+from mamba_yolo.engine.inference import Network
 from mamba_yolo.engine.safefile import write_text
 from mamba_yolo.engine.sources import Photo, photos
 from mamba_yolo.errors import SaveError
-from mamba_yolo.models import decode, fuse_once
+from mamba_yolo.models import decode
 from mamba_yolo.ops import nms_head
 from mamba_yolo.results import NUM_BOX_COLUMNS, Boxes, Masks, Results
 
@@ -58,10 +58,12 @@ def predict(detector: Detector, names: Mapping[int, str], source: Any, config: P
         detector: the network.
         names: class index to class name.
         source: see `engine.sources.photos`; wrong sources fail here, before the first image.
-        config: thresholds, image size, batch size.
+        config: thresholds, image size, batch size, dtype.
+
+    Raises:
+        BackendError: a dtype that the device has no instructions for.
     """
-    keep_freed_memory()
-    return _predicted(fuse_once(detector), dict(names), photos(source), config)
+    return _predicted(Network(detector, config.dtype), dict(names), photos(source), config)
 
 
 def save_results(results: Iterable[Results], folder: Path, config: PredictConfig) -> Iterator[Results]:
@@ -104,31 +106,30 @@ def _free_stem(stem: str, taken: set[str]) -> str:
 
 
 def _predicted(
-    detector: Detector, names: dict[int, str], images: Iterator[Photo], config: PredictConfig
+    network: Network, names: dict[int, str], images: Iterator[Photo], config: PredictConfig
 ) -> Iterator[Results]:
     while batch := list(itertools.islice(images, config.batch)):
-        yield from _predict_batch(detector, names, batch, config)
+        yield from _predict_batch(network, names, batch, config)
 
 
 @torch.inference_mode()
 def _predict_batch(
-    detector: Detector, names: dict[int, str], batch: Sequence[Photo], config: PredictConfig
+    network: Network, names: dict[int, str], batch: Sequence[Photo], config: PredictConfig
 ) -> list[Results]:
     started = time.perf_counter()
-    device = next(detector.parameters()).device
     images, boxings = _network_input(batch, config.imgsz)
-    images = images.to(device).float() / 255
-    prepared = _now(device)
-    raw = detector(images)
+    images = images.to(network.device).float() / 255
+    prepared = _now(network.device)
+    raw = network(images)
     pred = decode(raw)
-    inferred = _now(device)
+    inferred = _now(network.device)
     found = nms_head(
-        pred.float().cpu(),
+        pred.cpu(),
         conf_thr=config.conf,
         iou_thr=config.iou,
         agnostic=config.agnostic,
         max_det=config.max_det,
-        num_classes=detector.config.num_classes,
+        num_classes=network.num_classes,
         classes=list(config.classes) or None,
     )
     results = [
@@ -170,7 +171,7 @@ def _smallest_rectangle(shape: tuple[int, ...], imgsz: int) -> tuple[int, int]:
 
 def _protos(raw: RawDetections, index: int) -> Tensor | None:
     """Mask prototypes (32, H/4, W/4) of one image on the CPU, or None for detection models."""
-    return None if raw.protos is None else raw.protos[index].float().cpu()
+    return None if raw.protos is None else raw.protos[index].cpu()
 
 
 def _result(photo: Photo, names: dict[int, str], rows: Tensor, boxing: _Letterbox, protos: Tensor | None) -> Results:

@@ -1,7 +1,7 @@
 """Validation: letterboxed batches → averaged weights → decode → NMS → boxes in image pixels → metrics.
 
-float32 throughout, whatever the training used, so that a saved file gives its figures again. Nothing is dropped for
-lack of time, and an output that is not a number is an error. Test: tests/engine/test_validate.py.
+float32 unless asked otherwise, whatever the training used, so that a saved file gives its figures again. Nothing is
+dropped for lack of time, and an output that is not a number is an error. Test: tests/engine/test_validate.py.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import torch
 
 from mamba_yolo.boxes import clip_boxes
 from mamba_yolo.data import Loader
-from mamba_yolo.engine.memory import keep_freed_memory
+from mamba_yolo.engine.inference import Network
 from mamba_yolo.engine.metrics import Metrics, evaluate, truth_of
 from mamba_yolo.engine.progress import Reporter
 from mamba_yolo.engine.step import batch_losses, network_input
 from mamba_yolo.errors import ConfigError, TrainingError
 from mamba_yolo.models.decode import decode
-from mamba_yolo.models.fuse import fuse_once
 from mamba_yolo.ops import nms_head
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from mamba_yolo.config import Dtype
     from mamba_yolo.data import Dataset
     from mamba_yolo.engine.step import Criterion
     from mamba_yolo.losses.detection import DetectionLossParts
@@ -51,6 +51,7 @@ def validate(
     iou: float = 0.7,
     max_det: int = 300,
     device: torch.device | str = "cpu",
+    dtype: Dtype = "float32",
     threads: int = 0,
     progress: Reporter | None = None,
     criterion: Criterion | None = None,
@@ -67,6 +68,7 @@ def validate(
         iou: NMS threshold, per class.
         max_det: most detections per image.
         device: where to compute.
+        dtype: what the network computes in.
         threads: image threads of the loader; 0 chooses.
         progress: where to report; silent without it.
         criterion: also report the loss.
@@ -74,20 +76,20 @@ def validate(
 
     Raises:
         ConfigError: the detector has another number of classes than the data.
+        BackendError: a dtype that the device has no instructions for.
         TrainingError: the network gives NaN or infinity.
     """
     _check_classes(detector, dataset)
     device = torch.device(device)
-    keep_freed_memory()
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fused = fuse_once(detector)
+    network = Network(detector, dtype)
     loader = Loader(dataset, imgsz=imgsz, batch_size=batch, train=False, threads=threads)
     rows: dict[int, npt.NDArray[np.float32]] = {}
     clock, losses = _Clock(device), _LossMean()
     with (progress or Reporter(quiet=True)).bar("validate", len(loader)) as bar, torch.inference_mode():
         for current in loader.epoch(0):
             clock.lap("load")
-            raw = fused(network_input(current.images, device))
+            raw = network(network_input(current.images, device))
             clock.lap("network")
             if criterion is not None:
                 losses.add(batch_losses(raw, current, criterion, device), len(current.images))
