@@ -6,6 +6,7 @@ from torch import nn
 
 from mamba_yolo.errors import ConfigError
 from mamba_yolo.models import build_detector
+from mamba_yolo.models.blocks import VisionClueMerge
 from mamba_yolo.models.flops import paper_figures, summary
 from mamba_yolo.models.presets import preset_config
 from mamba_yolo.models.ss2d import SS2D
@@ -25,9 +26,14 @@ def count_by_hand(detector, imgsz):
         convolutions.append(2 * layer.x_proj_weight.numel() * length)
         scans.append(directions * length * inner * (7 * layer.A_logs.shape[1] + 2 * rank))
 
+    def on_merge(layer, inputs, output):
+        on_convolution(layer.merge.conv, inputs, output)
+
     for module in detector.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.register_forward_hook(on_convolution)
+        if isinstance(module, VisionClueMerge):  # uses the weights of its convolution, not the module
+            module.register_forward_hook(on_merge)
         if isinstance(module, SS2D):
             module.register_forward_hook(on_scan)
     with torch.no_grad():
