@@ -36,7 +36,7 @@ SCAN_TILE: int
 SCAN_GROUP_BYTES: int
 
 def cpu_level() -> str:
-    """Vector level of the kernels: scalar, avx2, avx512 or neon."""
+    """Vector level of the kernels: scalar, portable, avx2, avx512 or neon."""
 
 def thread_owner() -> str:
     """Whose threads the kernels run on: "torch" for its OpenMP team, or "own pool"."""

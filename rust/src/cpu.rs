@@ -13,6 +13,8 @@ pub const VARIABLE: &str = "MAMBA_YOLO_CPU";
 pub enum Level {
     /// What every machine has; no fused multiply-add.
     Scalar,
+    /// Plain arrays, which is what 64-bit ARM runs too, left to the compiler for AVX-512; for tests and benches.
+    Portable,
     /// x86-64 with AVX2 and FMA.
     Avx2,
     /// x86-64 with AVX-512 F, VL, DQ, BW.
@@ -23,12 +25,13 @@ pub enum Level {
 
 impl Level {
     /// All levels, slowest first.
-    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Neon];
+    pub const ALL: [Self; 5] = [Self::Scalar, Self::Portable, Self::Avx2, Self::Avx512, Self::Neon];
 
     /// The name used in `MAMBA_YOLO_CPU` and by `doctor`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
+            Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Neon => "neon",
@@ -43,7 +46,7 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => {
+            Self::Portable | Self::Avx512 => {
                 is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512dq")
@@ -51,7 +54,7 @@ impl Level {
                     && is_x86_feature_detected!("fma")
             }
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
+            Self::Portable | Self::Avx2 | Self::Avx512 => false,
         }
     }
 }

@@ -202,7 +202,7 @@ def test_a_forked_child_scans_too():
     child.join(timeout=60)
 
 
-@pytest.mark.parametrize("level", ["scalar", "avx2", "avx512", "neon"])
+@pytest.mark.parametrize("level", ["scalar", "portable", "avx2", "avx512", "neon"])
 def test_every_cpu_level_agrees(level):
     script = (
         "import json, torch\n"

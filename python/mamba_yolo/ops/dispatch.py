@@ -44,7 +44,7 @@ def choose_backend(backend: str, device: torch.device) -> Backend:
 
 @cache
 def cpu_level() -> str:
-    """Vector level of the Rust kernels: scalar, avx2, avx512 or neon; the best here, or what MAMBA_YOLO_CPU names.
+    """Vector level of the Rust kernels: scalar, portable, avx2, avx512 or neon; the best here or MAMBA_YOLO_CPU's.
 
     Raises:
         ConfigError: MAMBA_YOLO_CPU names a level that this machine does not have.
@@ -65,7 +65,7 @@ def is_plain(tensors: Sequence[torch.Tensor | None]) -> bool:
     return (
         _PLAIN.issuperset(map(type, tensors))
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and torch._C._get_tracing_state() is None
         and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._functorch.peek_interpreter_stack() is None
     )

@@ -53,7 +53,6 @@ def scan(
         if save:
             return _Scan.apply(*tensors, grid, softplus)  # type: ignore[no-any-return]
         return _run_forward(tensors, grid, softplus, False)[0]
-        return y  # type: ignore[no-any-return]
     y, _ = torch.ops.mamba_yolo.scan_forward(*tensors, *grid, softplus, save)
     return y  # type: ignore[no-any-return]
 

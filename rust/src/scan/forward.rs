@@ -1,4 +1,6 @@
-//! Forward: one task per image and channel group walks all directions and adds them up in its own buffer.
+//! Forward: one task per image and bundle of channel groups walks all directions and adds them up in its own buffer.
+
+use std::ops::Range;
 
 use crate::cpu;
 use crate::error::Result;
@@ -11,6 +13,9 @@ use super::tile::{TILE, Tile, unrolled};
 
 /// Tokens whose groups are put together by one task of the last pass.
 const TOKENS_PER_MERGE: usize = 256;
+
+/// Groups that a task takes through a tile together, at most: they share its rows of proj while those are near.
+const BUNDLE: usize = 4;
 
 /// Writes y (B, L, D), the sum over directions, and the checkpoints if there is room for them (else pass none).
 ///
@@ -33,89 +38,163 @@ pub fn forward<T: Float>(
     }
     let level = cpu::level()?;
     let lanes = T::Fused::W;
-    let groups = shape.groups(lanes);
-    let tasks = shape.batch * groups;
-    let mut per_task: Vec<Option<&mut [T]>> = match checkpoints {
-        Some(all) if !all.is_empty() => all.chunks_mut(all.len() / tasks).map(Some).collect(),
-        _ => (0..tasks).map(|_| None).collect(),
-    };
-    let mut grouped = take(tasks * shape.length * lanes); // (B, G, L, W)
-    let work = grouped.chunks_mut(shape.length * lanes).zip(per_task.iter_mut()).enumerate();
-    for_each(threads, work, |(task, (y, checkpoints))| {
-        let (b, group) = (task / groups, task % groups);
-        dispatch(level, GroupForward { problem, b, group, y, checkpoints: checkpoints.as_deref_mut() });
-    })?;
-    merge_groups(&shape, lanes, &grouped, y, threads)?;
-    give(grouped);
+    let split = Split::new(&shape, lanes, threads);
+    let mut sums = take(split.parts * shape.batch * shape.groups(lanes) * shape.length * lanes);
+    let tasks = tasks(&shape, &split, lanes, &mut sums, checkpoints);
+    for_each(threads, tasks.into_iter(), |task| dispatch(level, TaskForward { problem, task }))?;
+    merge(&shape, split.parts, lanes, &sums, y, threads)?;
+    give(sums);
     Ok(())
 }
 
-/// (B, G, L, W) to (B, L, D).
-fn merge_groups<T: Float>(shape: &Shape, lanes: usize, grouped: &[T], y: &mut [T], threads: usize) -> Result<()> {
+/// How the work is cut; every value is computed the same way and added in the same order for any cut.
+struct Split {
+    /// Groups per task.
+    bundle: usize,
+    /// Tasks that share the directions of a bundle: each writes sums of its own.
+    parts: usize,
+}
+
+impl Split {
+    /// As large bundles as keep all threads busy, and directions apart where there are more threads than groups.
+    fn new(shape: &Shape, lanes: usize, threads: usize) -> Self {
+        let groups = shape.groups(lanes);
+        let all = shape.batch * groups;
+        let busy = |bundle: &usize| {
+            let rounds = (shape.batch * groups.div_ceil(*bundle)).div_ceil(threads.max(1));
+            rounds * bundle * threads.max(1) <= all
+        };
+        let bundle = (1..=BUNDLE).rev().find(busy).unwrap_or(1);
+        Self { bundle, parts: if threads > all { shape.directions } else { 1 } }
+    }
+}
+
+/// Some directions of some channel groups of one image.
+struct Task<'a, T> {
+    b: usize,
+    groups: Vec<GroupTask<'a, T>>,
+    directions: Range<usize>,
+}
+
+/// What a task writes of one group.
+struct GroupTask<'a, T> {
+    number: usize,
+    /// (L, W), the sum over the task's directions.
+    y: &'a mut [T],
+    /// (tiles, N, W) of each of the task's directions, or none.
+    checkpoints: Vec<&'a mut [T]>,
+}
+
+/// Cuts the sums (parts, B, G, L, W) and the checkpoints (B, G, K, tiles, N, W) up.
+fn tasks<'a, T: Float>(
+    shape: &Shape,
+    split: &Split,
+    lanes: usize,
+    sums: &'a mut [T],
+    checkpoints: Option<&'a mut [T]>,
+) -> Vec<Task<'a, T>> {
+    let (groups, directions) = (shape.groups(lanes), shape.directions);
+    let all = shape.batch * groups;
+    let mut saved: Vec<Vec<&mut [T]>> = (0..all * split.parts).map(|_| Vec::new()).collect();
+    if let Some(checkpoints) = checkpoints {
+        let size = shape.tiles() * shape.states * lanes;
+        for (i, slot) in checkpoints.chunks_mut(size.max(1)).enumerate() {
+            let (group, k) = (i / directions, i % directions);
+            saved[k * split.parts / directions * all + group].push(slot);
+        }
+    }
+    let mut tasks: Vec<Task<'a, T>> = Vec::new();
+    for (i, (y, checkpoints)) in sums.chunks_mut(shape.length * lanes).zip(saved).enumerate() {
+        let (part, b, number) = (i / all, i % all / groups, i % groups);
+        if number % split.bundle == 0 {
+            let directions = part * directions / split.parts..(part + 1) * directions / split.parts;
+            tasks.push(Task { b, groups: Vec::new(), directions });
+        }
+        if let Some(task) = tasks.last_mut() {
+            task.groups.push(GroupTask { number, y, checkpoints });
+        }
+    }
+    tasks
+}
+
+/// Adds up the parts of (parts, B, G, L, W) in order, to (B, L, D).
+fn merge<T: Float>(shape: &Shape, parts: usize, lanes: usize, sums: &[T], y: &mut [T], threads: usize) -> Result<()> {
     let (channels, groups) = (shape.channels, shape.groups(lanes));
+    let part = sums.len() / parts;
     for_each(threads, y.chunks_mut(TOKENS_PER_MERGE * channels).enumerate(), |(block, y)| {
         for (i, y) in (block * TOKENS_PER_MERGE..).zip(y.chunks_mut(channels)) {
             let (b, token) = (i / shape.length, i % shape.length);
             for (group, y) in y.chunks_mut(lanes).enumerate() {
                 let from = ((b * groups + group) * shape.length + token) * lanes;
-                y.copy_from_slice(&grouped[from..from + y.len()]);
+                y.copy_from_slice(&sums[from..from + y.len()]);
+                for from in (from + part..sums.len()).step_by(part) {
+                    y.iter_mut().zip(&sums[from..]).for_each(|(y, &s)| *y = *y + s);
+                }
             }
         }
     })
 }
 
-/// All directions of one channel group of one image.
-struct GroupForward<'a, 'p, T> {
+struct TaskForward<'a, 'p, 't, T> {
     problem: &'a Problem<'p, T>,
-    b: usize,
-    group: usize,
-    /// (L, W), the first direction writes it.
-    y: &'a mut [T],
-    /// (K, tiles, N, W).
-    checkpoints: Option<&'a mut [T]>,
+    task: Task<'t, T>,
 }
 
-impl<T: Float> Kernel for GroupForward<'_, '_, T> {
+impl<T: Float> Kernel for TaskForward<'_, '_, '_, T> {
     type Scalar = T;
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector<Scalar = T>>(self) {
-        let Self { problem, b, group, y, mut checkpoints } = self;
+        let Self { problem, mut task } = self;
         let shape = problem.shape;
-        let size = shape.states * V::W;
         let mut tile = Tile::<V>::new();
-        let mut sums = [V::zero(); TILE];
-        let mut states = vec![V::zero(); shape.states];
-        for (k, order) in problem.orders.iter().enumerate() {
-            let params = GroupParams::<V>::new(problem, k, group);
-            states.fill(V::zero());
-            for (i, tokens) in order.chunks(TILE).enumerate() {
-                if let Some(checkpoints) = &mut checkpoints {
-                    let slot = &mut checkpoints[(k * shape.tiles() + i) * size..][..size];
-                    slot.chunks_mut(V::W).zip(&states).for_each(|(slot, state)| state.store(slot));
-                }
-                tile.fill::<false>(problem, &params, (b, k, group * V::W), tokens);
-                let rows = |t: usize| problem.proj_row(b, tokens[t] as usize, k);
-                for t in 0..tokens.len() {
-                    sums[t] = params.skip.mul(tile.u[t]);
-                }
-                if tile.is_tame(params.largest, tokens.len()) {
-                    advance_tile::<V, false>(&mut states, &params.a2, &tile, &mut sums[..tokens.len()], rows);
-                } else {
-                    advance_tile::<V, true>(&mut states, &params.a2, &tile, &mut sums[..tokens.len()], rows);
-                }
-                for (sum, &token) in sums.iter().zip(tokens) {
-                    let y = &mut y[token as usize * V::W..][..V::W];
-                    let sum = if k == 0 { *sum } else { V::from_lanes(y).add(*sum) };
-                    sum.write_lanes(y);
+        let mut states = vec![vec![V::zero(); shape.states]; task.groups.len()];
+        for (part, k) in task.directions.clone().enumerate() {
+            let params: Vec<_> = task.groups.iter().map(|g| GroupParams::<V>::new(problem, k, g.number)).collect();
+            states.iter_mut().for_each(|states| states.fill(V::zero()));
+            for (i, tokens) in problem.orders[k].chunks(TILE).enumerate() {
+                for ((group, params), states) in task.groups.iter_mut().zip(&params).zip(&mut states) {
+                    if let Some(slots) = group.checkpoints.get_mut(part) {
+                        let slot = &mut slots[i * shape.states * V::W..][..shape.states * V::W];
+                        slot.chunks_mut(V::W).zip(&*states).for_each(|(slot, state)| state.store(slot));
+                    }
+                    tile.fill::<false>(problem, params, (task.b, k, group.number * V::W), tokens);
+                    let rows = |t: usize| problem.proj_row(task.b, tokens[t] as usize, k);
+                    scan_tile(states, params, &tile, tokens, rows, (group.y, part == 0));
                 }
             }
         }
     }
 }
 
-/// States that stay in registers over a tile, of a type that allows it.
+/// Scans a tile of one group and adds the result to `y`, or writes it there for the first direction.
+#[inline(always)]
+fn scan_tile<'r, V: Vector>(
+    states: &mut [V],
+    params: &GroupParams<V>,
+    tile: &Tile<V>,
+    tokens: &[u32],
+    rows: impl Fn(usize) -> (&'r [V::Scalar], &'r [V::Scalar], &'r [V::Scalar]),
+    (y, first): (&mut [V::Scalar], bool),
+) {
+    let mut sums = [V::zero(); TILE];
+    for t in 0..tokens.len() {
+        sums[t] = params.skip.mul(tile.u[t]);
+    }
+    if tile.is_tame(params.largest, tokens.len()) {
+        advance_tile::<V, false>(states, &params.a2, tile, &mut sums[..tokens.len()], rows);
+    } else {
+        advance_tile::<V, true>(states, &params.a2, tile, &mut sums[..tokens.len()], rows);
+    }
+    for (sum, &token) in sums.iter().zip(tokens) {
+        let y = &mut y[token as usize * V::W..][..V::W];
+        let sum = if first { *sum } else { V::from_lanes(y).add(*sum) };
+        sum.write_lanes(y);
+    }
+}
+
+/// States that stay in registers over a tile.
 const BLOCK: usize = 16;
 
 /// Advances all states over a tile; adds C . h to `y`.
@@ -127,7 +206,7 @@ fn advance_tile<'r, V: Vector, const CLAMP: bool>(
     y: &mut [V],
     rows: impl Fn(usize) -> (&'r [V::Scalar], &'r [V::Scalar], &'r [V::Scalar]),
 ) {
-    let whole = if V::BLOCKS { states.len() / BLOCK * BLOCK } else { 0 };
+    let whole = states.len() / BLOCK * BLOCK;
     for n in (0..whole).step_by(BLOCK) {
         advance_states::<V, BLOCK, CLAMP>(&mut states[n..], &a2[n..], tile, y, |t| {
             let (_, input, output) = rows(t);

@@ -43,6 +43,16 @@ impl<T: Float> Part<T> {
         }
     }
 
+    /// Asks for the rows of a tile to come: they are written when its states are done.
+    #[inline(always)]
+    pub(super) fn prefetch<V: Vector<Scalar = T>>(&self, tokens: &[u32]) {
+        let (width, row) = (self.channels.len(), self.proj.len() / (self.x.len() / self.channels.len()));
+        for &token in tokens {
+            V::prefetch(&self.x[token as usize * width..][..width]);
+            V::prefetch(&self.proj[token as usize * row..][..row]);
+        }
+    }
+
     /// Hands the maps back.
     pub(super) fn give_back(self) {
         [self.x, self.delta, self.proj].into_iter().for_each(give);
@@ -103,7 +113,7 @@ impl<V: Vector> Group<V> {
     }
 }
 
-/// States that are walked together, of a type that keeps them in registers; likewise ranks, and tokens of a sum.
+/// States that are walked together in registers; likewise ranks, and tokens of a sum.
 pub(super) const BLOCK: usize = 4;
 
 /// Gradients of the projected steps: sums over channels, into the tokens' rows.

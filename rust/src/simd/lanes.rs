@@ -20,7 +20,6 @@ impl<T: Float, const W: usize, const FMA: bool> Lanes<T, W, FMA> {
 impl<T: Float, const W: usize, const FMA: bool> Vector for Lanes<T, W, FMA> {
     type Scalar = T;
     const W: usize = W;
-    const BLOCKS: bool = false;
 
     #[inline(always)]
     fn splat(v: T) -> Self {

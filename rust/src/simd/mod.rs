@@ -19,8 +19,6 @@ pub trait Vector: Copy + Send + Sync + 'static {
     type Scalar: Float;
     /// Number of lanes.
     const W: usize;
-    /// Whether arrays of vectors stay in registers; the compiler takes arrays of arrays apart.
-    const BLOCKS: bool;
 
     /// All lanes `v`.
     fn splat(v: Self::Scalar) -> Self;
@@ -162,6 +160,9 @@ pub fn dispatch<K: Kernel>(level: Level, kernel: K) -> K::Output {
         Level::Avx512 => unsafe { run_avx512(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
+        Level::Portable => unsafe { run_portable(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { run_avx2(kernel) },
         Level::Neon => kernel.run::<<K::Scalar as Float>::Fused>(),
         _ => kernel.run::<<K::Scalar as Float>::Plain>(),
@@ -172,6 +173,12 @@ pub fn dispatch<K: Kernel>(level: Level, kernel: K) -> K::Output {
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
 fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<<K::Scalar as Float>::Avx512>()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+fn run_portable<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<<K::Scalar as Float>::Fused>()
 }
 
 #[cfg(target_arch = "x86_64")]

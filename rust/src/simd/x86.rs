@@ -70,7 +70,6 @@ macro_rules! lanewise256 {
 impl Vector for Avx512 {
     type Scalar = f32;
     const W: usize = W;
-    const BLOCKS: bool = true;
 
     lanewise512! {
         add(o) = _mm512_add_ps;
@@ -180,7 +179,6 @@ impl Avx512 {
 impl Vector for Avx2 {
     type Scalar = f32;
     const W: usize = W;
-    const BLOCKS: bool = true;
 
     lanewise256! {
         add(o) = _mm256_add_ps;
