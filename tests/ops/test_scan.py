@@ -13,6 +13,7 @@ import torch
 
 from mamba_yolo.errors import BackendError, ConfigError, ShapeError
 from mamba_yolo.ops import selective_scan, ss2d_scan
+from mamba_yolo.ops.dispatch import threads_are_torchs
 from ops.scan_cases import gradients, map_inputs, relative_error, sequence_inputs
 from reference import scan as oracle
 
@@ -163,12 +164,21 @@ def test_non_contiguous_inputs():
     assert torch.equal(ss2d_scan(*expanded)[0], ss2d_scan(*inputs)[0])
 
 
-def test_bits_do_not_depend_on_threads():
-    inputs = map_inputs(batch=3, height=9, width=11, channels=72, dtype=torch.float32)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"batch": 3, "height": 9, "width": 11, "channels": 72},
+        {"batch": 1, "height": 9, "width": 11, "channels": 20},  # more threads than channel groups
+        {"batch": 1, "height": 8, "width": 40, "channels": 200},  # several bundles of groups
+    ],
+    ids=str,
+)
+def test_bits_do_not_depend_on_threads(shape):
+    inputs = map_inputs(**shape, dtype=torch.float32)
     before = torch.get_num_threads()
     try:
         runs = []
-        for threads in (1, 2, 5, 1):
+        for threads in (1, 2, 3, 5, 1):
             torch.set_num_threads(threads)
             runs.append(gradients(ss2d_scan, inputs, "rust"))
     finally:
@@ -187,7 +197,11 @@ def test_python_threads_may_scan_at_once():
 
 def _scan_in_child(queue):
     torch.set_num_threads(1)  # torch's own OpenMP pool does not survive a fork
-    queue.put(float(ss2d_scan(*map_inputs(dtype=torch.float32)).double().sum()))
+    inputs = map_inputs(dtype=torch.float32)
+    alone = float(ss2d_scan(*inputs).double().sum())
+    torch.set_num_threads(3)  # ours takes a pool of its own in the child
+    together = float(ss2d_scan(*inputs).double().sum())
+    queue.put((alone, together, threads_are_torchs()))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -198,7 +212,7 @@ def test_a_forked_child_scans_too():
     queue = context.Queue()
     child = context.Process(target=_scan_in_child, args=(queue,), daemon=True)
     child.start()
-    assert queue.get(timeout=60) == expected
+    assert queue.get(timeout=60) == (expected, expected, False)
     child.join(timeout=60)
 
 
