@@ -1,4 +1,4 @@
-"""The selective scan of mamba-yolo-t at 640 px beside the best plain torch can do; every CPU level; one and two threads.
+"""The selective scan of mamba-yolo-t at 640 px beside the best of plain torch, at every CPU level, one and two threads.
 
 Run: `pytest benches/test_scan.py --benchmark-only -s`. Results are held to float64 before anything is timed.
 """

@@ -73,6 +73,7 @@ class Process:
                 "MKL_NUM_THREADS": threads,
                 "YOLO_CONFIG_DIR": self.scratch.name,
                 "YOLO_OFFLINE": "true",
+                "YOLO_AUTOINSTALL": "false",
                 **environment,
             },
         )
