@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 NATIVE := python/mamba_yolo/_rust.abi3.so
 RUST_SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
@@ -57,14 +58,18 @@ fmt: build ## Format Python and Rust
 	$(BIN)/ruff check --fix .
 	cargo fmt
 
-bench: build ## Time ours beside every peer that is installed
-	$(BIN)/python -m pytest benches --benchmark-only --benchmark-autosave -s
+bench: build ## Time ours beside every peer that is installed, about 15 minutes
+	$(if $(wildcard $(PEERS)/.installed),$(PEERS),$(VENV))/bin/python -m pytest benches --benchmark-only --benchmark-autosave -s
 
-bench-peers: build ## Install the benchmark peers into .venv-peers (large)
-	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --upgrade pip
-	.venv-peers/bin/python -m pip install --quiet --group dev --group peers
-	VIRTUAL_ENV=$(CURDIR)/.venv-peers .venv-peers/bin/maturin develop --release --quiet
+bench-peers: build ## Install the benchmark peers into .venv-peers (5 GB), which `make bench` then uses
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(PEERS)/bin/python -m pip install --quiet --group dev --group peers
+	@# two peers want two builds of cv2 in one folder; the one without a window system has to be the one that stays
+	$(PEERS)/bin/python -m pip uninstall --quiet --yes opencv-python
+	$(PEERS)/bin/python -m pip install --quiet --force-reinstall --no-deps opencv-python-headless
+	VIRTUAL_ENV=$(CURDIR)/$(PEERS) $(PEERS)/bin/maturin develop --release --quiet
+	@touch $(PEERS)/.installed
 
 wheel: $(VENV)/.installed ## Build the wheel and the source distribution into dist/
 	$(BIN)/maturin build --release --sdist --out dist

@@ -1,14 +1,20 @@
-"""Benches refuse debug builds, say what machine they ran on, and time a peer in the same run."""
+"""Benches refuse debug builds, say what machine they ran on, and end with one table of ours beside the best peer."""
 
+import functools
 import os
 import platform
-import time
+from pathlib import Path
 
 import pytest
 import torch
 
+import peers
 from mamba_yolo._rust import DEBUG_BUILD, VERSION  # noqa: TID251  (a bench names what it measures)
 from mamba_yolo.ops.dispatch import cpu_level
+from timing import medians, seconds
+
+ROWS: list[str] = []
+TABLE_HEAD = "| what | ours | peer | peer / ours | ours / peer |\n|---|---|---|---|---|"
 
 
 def pytest_sessionstart():
@@ -17,32 +23,56 @@ def pytest_sessionstart():
 
 
 def pytest_report_header():
+    return [machine(), peers.describe()]
+
+
+def pytest_terminal_summary(terminalreporter):
+    if ROWS:
+        terminalreporter.section("figures")
+        terminalreporter.write_line("\n".join([f"Machine: {machine()}.", peers.describe(), "", TABLE_HEAD, *ROWS]))
+
+
+def machine():
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
     return (
-        f"mamba-yolo {VERSION}, torch {torch.__version__}, {platform.machine()} level {cpu_level()}, "
-        f"{torch.get_num_threads()} threads of {os.cpu_count()}, load {os.getloadavg()[0]:.1f}"
+        f"{name}, {torch.get_num_threads()} threads of {os.cpu_count()}, level {cpu_level()}, "
+        f"load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"mamba-yolo {VERSION}"
     )
 
 
 @pytest.fixture
-def beside(benchmark):
-    """Times ours through pytest-benchmark and each peer in turn with it; prints medians and ratios."""
+def figure(benchmark):
+    """Writes one row of the table: ours beside the best peer; every number is kept with the benchmark."""
 
-    def run(what, ours, peers, rounds=5):
-        calls = {"ours": ours, **peers}
-        times = {name: [] for name in calls}
-        for call in calls.values():
-            call()  # warm
-        for _ in range(rounds):
-            for name, call in calls.items():
-                start = time.perf_counter()
-                call()
-                times[name].append(time.perf_counter() - start)
-        median = {name: sorted(t)[len(t) // 2] for name, t in times.items()}
-        ratios = ", ".join(
-            f"{name} {median[name] * 1e3:.2f} ms ({median[name] / median['ours']:.1f}x)" for name in peers
+    def add(what, ours, others=None, unit="ms", work=None):
+        """Values in `unit` (smaller is better); with `work` also nanoseconds per unit of it, for milliseconds."""
+        others = others or {}
+        benchmark.extra_info[what] = {"ours": ours, **others, "unit": unit}
+        said = f"{ours:.4g} {unit}" + (f", {ours * 1e6 / work:.3f} ns each" if work else "")
+        print(
+            f"\n{what}: {said}", *(f"{name} {v:.4g} {unit} ({v / ours:.2f}x)" for name, v in others.items()), sep="; "
         )
-        print(f"\n{what}: {median['ours'] * 1e3:.2f} ms; {ratios}")
-        benchmark.extra_info.update({name: median[name] for name in calls})
+        if not others:
+            ROWS.append(f"| {what} | {said} | | | |")
+            return
+        name, best = min(others.items(), key=lambda item: item[1])
+        ROWS.append(f"| {what} | {said} | {name}: {best:.4g} {unit} | {best / ours:.2f} | {ours / best:.2f} |")
+
+    return add
+
+
+@pytest.fixture
+def beside(benchmark, figure):
+    """Times ours and its peers in turn, all functions without arguments, and adds the row."""
+
+    def run(what, ours, others, rounds=5):
+        timers = {"ours": ours, **others}
+        found = medians({name: functools.partial(seconds, call) for name, call in timers.items()}, rounds)
+        figure(what, found.pop("ours") * 1e3, {name: value * 1e3 for name, value in found.items()})
         benchmark.pedantic(ours, rounds=rounds)
 
     return run

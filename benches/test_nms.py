@@ -24,7 +24,7 @@ def test_prediction(beside):
     (ours,), (reference,) = nms_head(pred, **options), nms_head(pred, backend="reference", **options)
     assert torch.equal(ours, reference)
     beside(
-        "predict",
+        "NMS of a head, prediction",
         lambda: nms_head(pred, **options),
         {"definition": lambda: nms_head(pred, backend="reference", **options)},
     )
@@ -44,4 +44,4 @@ def test_plain(beside):
     else:
         assert torch.equal(nms(boxes, scores, 0.5), nms(boxes, scores, 0.5, backend="reference"))
         peers["definition"] = lambda: nms(boxes, scores, 0.5, backend="reference")
-    beside("plain 8400", lambda: nms(boxes, scores, 0.5), peers)
+    beside("NMS of 8400 boxes", lambda: nms(boxes, scores, 0.5), peers)

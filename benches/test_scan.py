@@ -1,86 +1,142 @@
-"""The selective scan of mamba-yolo-t at 640 px, beside the torch definition and the chunked cumulative-sum form.
+"""The selective scan of mamba-yolo-t at 640 px beside the best of plain torch, at every CPU level, one and two threads.
 
-Run: `pytest benches/test_scan.py --benchmark-only -s`. Results are asserted before anything is timed.
+Run: `pytest benches/test_scan.py --benchmark-only -s`. Results are held to float64 before anything is timed.
 """
+
+from __future__ import annotations
+
+import functools
 
 import pytest
 import torch
 
 from mamba_yolo.ops import ss2d_scan
-from mamba_yolo.ops.scan_ref import scan_orders
+from mamba_yolo.ops.dispatch import cpu_level
+from scan_forms import BLOCKS, Block, inputs, torch_forms
+from timing import Process, medians, processes, seconds
 
-# Height, channels, rank, and how many such blocks the network has.
-LEVELS = {"P2": (160, 64, 2, 1), "P3": (80, 128, 4, 2), "P4": (40, 256, 8, 5), "P5": (20, 512, 16, 2)}
-STATES = 16
-CHUNK = 16  # the fastest for the peer on a CPU
-
-
-def inputs(side, channels, rank, requires_grad=False):
-    rng = torch.Generator().manual_seed(0)
-    shapes = [
-        (1, side * side, channels),
-        (1, side * side, 4 * (rank + 2 * STATES)),
-        (4, channels, rank),
-        (4, channels),
-        (4 * channels, STATES),
-        (4 * channels,),
-    ]
-    tensors = [torch.randn(shape, generator=rng) * 0.5 for shape in shapes]
-    return [*(t.requires_grad_(requires_grad) for t in tensors), side, side]
+TOLERANCE, TOLERANCE_GRADIENTS = 1e-5, 1e-4  # of ours and of the peers, relative to the largest value
+# The other levels that a machine of each level has; portable is the one source without intrinsics.
+LEVELS = {"avx512": ("avx2", "portable", "scalar"), "avx2": ("scalar",)}
+LARGEST_DEFINED = 40  # side of the largest map the definition computes in seconds; above, the float64 kernel does
 
 
-def chunked(x, proj, dt_weight, dt_bias, A_logs, Ds, height, width):
-    """Cumulative sums within chunks, divided by the decay: the best known torch form on a CPU, less exact."""
-    directions, channels, rank = dt_weight.shape
-    out = torch.zeros_like(x)
-    rows = proj.reshape(*proj.shape[:2], directions, rank + 2 * STATES)
-    for k, order in enumerate(scan_orders(height, width)):
-        u, row = x[:, order], rows[:, order, k]
-        dt, B, C = torch.split(row, [rank, STATES, STATES], dim=2)
-        step = torch.nn.functional.softplus(dt @ dt_weight[k].T + dt_bias[k])
-        span = slice(k * channels, (k + 1) * channels)
-        A = -A_logs[span].exp()
-        h = x.new_zeros(x.shape[0], channels, STATES)
-        ys = []
-        for t in range(0, u.shape[1], CHUNK):
-            piece = slice(t, t + CHUNK)
-            total = (step[:, piece, :, None] * A).cumsum(1)
-            decay = total.exp()
-            driven = ((step[:, piece] * u[:, piece])[..., None] * B[:, piece, None] / decay.clamp(min=1e-30)).cumsum(1)
-            states = decay * (driven + h[:, None])
-            ys.append((states @ C[:, piece, :, None]).squeeze(-1))
-            h = states[:, -1]
-        out = out.index_add(1, order, torch.cat(ys, dim=1) + Ds[span] * u)
-    return out
+def difference(actual, expected):
+    return ((actual.double() - expected).abs().max() / expected.abs().max()).item()
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_forward(beside, level):
-    side, channels, rank, _ = LEVELS[level]
-    args = inputs(side, channels, rank)
+def exact(block, gradient=None):
+    """Output, or with the gradient of y the gradients, in float64."""
+    args = [t.detach().double() if isinstance(t, torch.Tensor) else t for t in inputs(block)]
+    backend = "reference" if block.side <= LARGEST_DEFINED else "rust"
+    if gradient is None:
+        return ss2d_scan(*args, backend=backend)
+    args = [t.requires_grad_() if isinstance(t, torch.Tensor) else t for t in args]
+    return torch.autograd.grad(ss2d_scan(*args, backend=backend), args[:-2], gradient.double())
+
+
+def forward_timers(block):
+    """Ours and the forms of torch, checked."""
+    args, expected = inputs(block), exact(block)
+    calls = {"ours": ss2d_scan, **torch_forms()}
+    for name, call in calls.items():
+        assert difference(call(*args), expected) < TOLERANCE, name
+    return {name: functools.partial(seconds, functools.partial(call, *args)) for name, call in calls.items()}
+
+
+def ten_blocks(found, *names):
+    """Milliseconds of the network's scans, each map by the quickest of `names`."""
+    return sum(BLOCKS[level].count * min(times[name] for name in names) for level, times in found.items()) * 1e3
+
+
+def add_rows(figure, what, found, ours="ours"):
+    """One row per map and one for the network, against the forms of torch."""
+    forms = torch_forms()
+    for level, times in found.items():
+        rivals = {form: times[form] * 1e3 for form in forms}
+        figure(f"{what} {level}", times[ours] * 1e3, rivals, work=BLOCKS[level].updates)
+    total = sum(BLOCKS[level].updates * BLOCKS[level].count for level in found)
+    rivals = {"best form of each map": ten_blocks(found, *forms)}
+    figure(f"{what}, ten blocks", ten_blocks(found, ours), rivals, work=total)
+
+
+def test_forward(benchmark, figure):
+    levels = LEVELS.get(cpu_level(), ())
+    with processes(*(Process("scan", MAMBA_YOLO_CPU=level) for level in levels)) as forced, torch.inference_mode():
+        found = {}
+        for name, block in BLOCKS.items():
+            others = {level: functools.partial(p.ask, name) for level, p in zip(levels, forced, strict=True)}
+            found[name] = medians(forward_timers(block) | others)
+    add_rows(figure, "scan forward", found)
+    for level in levels:
+        add_rows(figure, f"scan forward, {level} forced", found, level)
+        figure(f"scan forward, ten blocks: {cpu_level()} beside {level}", ten_blocks(found, "ours"),
+               {level: ten_blocks(found, level)})  # fmt: skip
+    args = inputs(BLOCKS["P3"])
+    benchmark.pedantic(lambda: ss2d_scan(*args), rounds=5)
+
+
+def backward_of(call, block, gradient):
+    """The backward alone, of a graph that is kept."""
+    args = inputs(block, requires_grad=True)
+    y = call(*args)
+    return lambda: torch.autograd.grad(y, args[:-2], gradient, retain_graph=True)
+
+
+def test_backward(benchmark, figure):
+    found = {}
+    for name, block in BLOCKS.items():
+        gradient = torch.randn(1, block.side**2, block.channels, generator=torch.Generator().manual_seed(1))
+        expected = exact(block, gradient)
+        timers = {}
+        for form, call in ({"ours": ss2d_scan} | torch_forms()).items():
+            backward = backward_of(call, block, gradient)
+            assert all(difference(a, e) < TOLERANCE_GRADIENTS for a, e in zip(backward(), expected, strict=True)), form
+            timers[form] = functools.partial(seconds, backward)
+        found[name] = medians(timers, rounds=3)
+        del timers, backward  # graphs of several GB
+    add_rows(figure, "scan backward", found)
+    gradient = torch.ones(1, 6400, 128)
+    benchmark.pedantic(backward_of(ss2d_scan, BLOCKS["P3"], gradient), rounds=5)
+
+
+def test_definition(beside):
+    args = inputs(BLOCKS["P5"])
     with torch.inference_mode():
-        expected = ss2d_scan(*(t.double() if isinstance(t, torch.Tensor) else t for t in args))
-        torch.testing.assert_close(ss2d_scan(*args).double(), expected, rtol=1e-4, atol=1e-4)
-        updates = side * side * channels * STATES * 4
         beside(
-            f"forward {level} ({updates / 1e6:.0f} M updates)",
+            "scan forward P5, beside the definition",
             lambda: ss2d_scan(*args),
-            {"chunked torch": lambda: chunked(*args)},
-            rounds=3,
+            {"one token at a time": lambda: ss2d_scan(*args, backend="reference")},
         )
 
 
-@pytest.mark.parametrize("level", ["P4", "P5"])
-def test_forward_and_backward(beside, level):
-    side, channels, rank, _ = LEVELS[level]
-    args = inputs(side, channels, rank, requires_grad=True)
+def run_with(threads, args):
+    torch.set_num_threads(threads)
+    return seconds(lambda: ss2d_scan(*args))
 
-    def step(call):
-        call(*args).square().sum().backward()
 
-    beside(
-        f"forward and backward {level}",
-        lambda: step(ss2d_scan),
-        {"chunked torch": lambda: step(chunked)},
-        rounds=3,
-    )
+@pytest.mark.parametrize("level", BLOCKS)
+def test_threads(benchmark, figure, level):
+    most = torch.get_num_threads()
+    if most == 1:
+        pytest.skip("one thread")
+    args = inputs(BLOCKS[level])
+    try:
+        found = medians({n: functools.partial(run_with, n, args) for n in (most, 1)}, rounds=7)
+        figure(f"scan forward {level}, {most} threads over one", found[most] * 1e3, {"one thread": found[1] * 1e3})
+        benchmark.pedantic(run_with, (most, args), rounds=5)
+    finally:
+        torch.set_num_threads(most)
+
+
+def test_length(benchmark, figure):
+    """Equal L * D: what a long sequence of few channels costs beside a short one of many."""
+    blocks = {side: Block(side, 64 * 160**2 // side**2, 4) for side in (20, 40, 80, 160)}
+    args = {side: inputs(block) for side, block in blocks.items()}
+    calls = {side: functools.partial(ss2d_scan, *args[side]) for side in blocks}
+    found = medians({side: functools.partial(seconds, call) for side, call in calls.items()}, rounds=7)
+    for side, block in blocks.items():
+        figure(f"scan forward, {side**2} tokens x {block.channels}", found[side] * 1e3, work=block.updates)
+    slowest, quickest = max(found.values()), min(found.values())
+    figure("scan forward, dearest length over cheapest", slowest * 1e3, {"cheapest": quickest * 1e3})
+    benchmark.pedantic(calls[160], rounds=5)
