@@ -21,10 +21,14 @@ __all__ = [
     "cpu_level",
     "decode_bytes",
     "decode_file",
+    "depthwise_backward",
+    "depthwise_forward",
     "image_sizes",
     "letterbox",
     "nms_boxes",
     "nms_head",
+    "norm_backward",
+    "norm_forward",
     "scan_backward",
     "scan_forward",
     "thread_owner",
@@ -64,6 +68,39 @@ def nms_head(
     threads: int,
 ) -> list[npt.NDArray[np.float32]]:
     """Final rows of every image of pred (B, 4 + nc + extra, A); see ops/nms.py."""
+
+def depthwise_forward(
+    inputs: tuple[tuple[Tensor, int], Tensor, Tensor, tuple[Tensor, int] | None],
+    y: Tensor,
+    options: tuple[tuple[int, int, int, int], bool, int],
+) -> None:
+    """Fill y; options are sizes (B, H, W, D), residual, threads.
+
+    Contiguous CPU tensors, all float32 or all float64, x and gate with the stride of tokens; see ops/fused_op.py.
+    """
+
+def depthwise_backward(
+    inputs: tuple[tuple[Tensor, int], Tensor, Tensor, tuple[Tensor, int] | None],
+    dy: tuple[Tensor, int],
+    gradients: tuple[Tensor, Tensor, Tensor, Tensor | None],
+    options: tuple[tuple[int, int, int, int], bool, int],
+) -> None:
+    """Fill the gradient of every input; as depthwise_forward."""
+
+def norm_forward(
+    inputs: tuple[tuple[Tensor, int], Tensor, Tensor, tuple[Tensor, int]],
+    y: Tensor,
+    options: tuple[tuple[int, int], float, int],
+) -> None:
+    """Fill y; options are tokens and channels, eps, threads; as depthwise_forward."""
+
+def norm_backward(
+    inputs: tuple[tuple[Tensor, int], Tensor, Tensor, tuple[Tensor, int]],
+    dy: tuple[Tensor, int],
+    gradients: tuple[Tensor, Tensor, Tensor, Tensor],
+    options: tuple[tuple[int, int], float, int],
+) -> None:
+    """Fill the gradient of every input; as norm_forward."""
 
 def scan_forward(
     inputs: tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor],

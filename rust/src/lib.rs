@@ -3,8 +3,10 @@
 //! Python sees this crate through [`mod@py`] only; everything else builds and tests without it.
 
 pub mod augment;
+mod buffers;
 pub mod cpu;
 pub mod error;
+pub mod fused;
 pub mod image;
 pub mod loader;
 pub mod nms;

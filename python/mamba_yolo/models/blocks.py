@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mamba_yolo.errors import ShapeError
-from mamba_yolo.models.layers import ConvNormAct, DropPath, LayerNorm2d, batch_norm, depthwise
+from mamba_yolo.models.layers import ConvNormAct, DepthwiseGelu, DropPath, LayerNorm2d, batch_norm, depthwise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,24 +91,22 @@ class Mlp(nn.Module):
 class ConvMlp(Mlp):
     """The MLP with a depth-wise convolution before its activation (ablation of figure 5)."""
 
+    residual = False
+
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
-        self.depthwise = depthwise(MLP_RATIO * channels)
+        self.depthwise = DepthwiseGelu(MLP_RATIO * channels, residual=self.residual)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
-        y: Tensor = self.out(functional.gelu(self.depthwise(self.hidden(x))))
+        y: Tensor = self.out(self.depthwise(self.hidden(x)))
         return y
 
 
 class ResConvMlp(ConvMlp):
     """The MLP with a depth-wise convolution in a residual (ablation of figure 5)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
-        hidden = self.hidden(x)
-        y: Tensor = self.out(functional.gelu(self.depthwise(hidden) + hidden))
-        return y
+    residual = True
 
 
 class GatedMlp(nn.Module):
@@ -132,12 +130,12 @@ class RGBlock(GatedMlp):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
-        self.depthwise = depthwise(self.out.in_channels)
+        self.depthwise = DepthwiseGelu(self.out.in_channels, residual=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
         hidden, gate = self.hidden(x).chunk(2, dim=1)
-        y: Tensor = self.out(functional.gelu(self.depthwise(hidden) + hidden) * gate)
+        y: Tensor = self.out(self.depthwise(hidden, gate))
         return y
 
 

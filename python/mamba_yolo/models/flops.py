@@ -28,7 +28,7 @@ CONVENTION = (
     "2 FLOPs per multiply-add of convolutions and projections; the scan counts 7 per state, token, channel and "
     "direction (an exponential is 1) and 2 per rank for the step; norms and activations are not counted; batch 1"
 )
-SCAN_OPERATORS = "mamba_yolo."  # the name space of this package's operators in torch
+SCAN_OPERATORS = "mamba_yolo.scan_"  # how the names of the scan's operators in torch begin
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mamba_yolo.ops import depthwise_gelu
+
 BATCH_NORM_EPS = 1e-3
 BATCH_NORM_MOMENTUM = 0.03
 LAYER_NORM_EPS = 1e-6
@@ -49,6 +51,20 @@ class ConvNormAct(nn.Module):
         """(B, C_in, H, W) to (B, C_out, H/stride, W/stride)."""
         y: Tensor = self.activation(self.norm(self.conv(x)))
         return y
+
+
+class DepthwiseGelu(nn.Conv2d):
+    """3x3 convolution of every channel with its own filter, with bias, and GELU in one pass."""
+
+    bias: Tensor
+
+    def __init__(self, channels: int, *, residual: bool = False) -> None:
+        super().__init__(channels, channels, 3, padding=1, groups=channels)
+        self.residual = residual
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) to the same; the input added before the GELU if `residual`, times the gate if there is one."""
+        return depthwise_gelu(x, self.weight, self.bias, gate, residual=self.residual)
 
 
 class LayerNorm2d(nn.Module):

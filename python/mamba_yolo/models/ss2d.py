@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mamba_yolo.models.layers import depthwise
-from mamba_yolo.ops import ss2d_scan
+from mamba_yolo.models.layers import DepthwiseGelu
+from mamba_yolo.ops import norm_gate, ss2d_scan
 
 if TYPE_CHECKING:
     from mamba_yolo.config import Initialization
@@ -41,7 +41,7 @@ class SS2D(nn.Module):
         super().__init__()
         inner, rank = EXPANSION * channels, math.ceil(channels / CHANNELS_PER_RANK)
         self.in_proj = nn.Conv2d(channels, 2 * inner, 1, bias=False)
-        self.depthwise = depthwise(inner)
+        self.depthwise = DepthwiseGelu(inner)
         self.x_proj_weight = nn.Parameter(torch.empty(NUM_DIRECTIONS, rank + 2 * state_size, inner))
         self.dt_projs_weight = nn.Parameter(torch.empty(NUM_DIRECTIONS, inner, rank))
         self.dt_projs_bias = nn.Parameter(torch.empty(NUM_DIRECTIONS, inner))
@@ -56,13 +56,12 @@ class SS2D(nn.Module):
         """(B, C, H, W) to the same; free of copies around the scan when x is channels-last."""
         height, width = x.shape[2:]
         x, gate = self.in_proj(x).chunk(2, dim=1)
-        x_BLD = _tokens(functional.gelu(self.depthwise(x)))
-        gate_BLD = _tokens(functional.gelu(gate))
+        x_BLD = _tokens(self.depthwise(x))
         proj_BLP = functional.linear(x_BLD, self.x_proj_weight.flatten(0, 1))  # P = K(R + 2N)
         y_BLD = ss2d_scan(
             x_BLD, proj_BLP, self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds, height, width
         )
-        y_BLD = self.out_norm(y_BLD) * gate_BLD
+        y_BLD = norm_gate(y_BLD, self.out_norm.weight, self.out_norm.bias, _tokens(gate), self.out_norm.eps)
         y_BDHW = y_BLD.reshape(-1, height, width, y_BLD.shape[2]).permute(0, 3, 1, 2)
         out: Tensor = self.dropout(self.out_proj(y_BDHW))
         return out

@@ -3,6 +3,7 @@
 
 mod arrays;
 mod errors;
+mod fused;
 mod image;
 mod loader;
 mod nms;
@@ -12,6 +13,8 @@ mod tensors;
 /// What Python may call, in one list.
 #[pyo3::pymodule]
 mod _rust {
+    #[pymodule_export]
+    use super::fused::{depthwise_backward, depthwise_forward, norm_backward, norm_forward};
     #[pymodule_export]
     use super::image::{decode_bytes, decode_file, image_sizes, letterbox};
     #[pymodule_export]

@@ -7,9 +7,9 @@ use crate::error::Result;
 use crate::simd::{Float, Kernel, Vector, dispatch};
 use crate::threads::for_each;
 
-use super::buffers::{give, take};
 use super::problem::{GroupParams, Problem, Shape, expect_len};
 use super::tile::{TILE, Tile, unrolled};
+use crate::buffers::{give, take};
 
 /// Tokens whose groups are put together by one task of the last pass.
 const TOKENS_PER_MERGE: usize = 256;

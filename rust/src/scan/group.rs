@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use crate::simd::{Float, Vector};
 
-use super::buffers::{give, take};
 use super::problem::{GroupParams, Shape};
 use super::tile::{TILE, Tile};
+use crate::buffers::{give, take};
 
 /// Gradients of some channels (D' of them) of one image and direction.
 pub(super) struct Part<T> {

@@ -14,7 +14,6 @@
 //! P = R + 2N values per token and direction (`[dt | B | C]`).
 
 mod backward;
-mod buffers;
 mod direction;
 mod forward;
 mod group;

@@ -49,6 +49,10 @@ pub trait Float:
     fn fused(self, b: Self, c: Self) -> Self;
     /// e^self, of the standard library.
     fn exp(self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+    /// The nearest value.
+    fn from_f64(value: f64) -> Self;
     /// Buffers kept between calls.
     fn kept() -> &'static Mutex<Vec<Vec<Self>>>;
     /// Adds the integer in the low bits of `t` (see [`Float::MAGIC`]) to the exponent of `self`.
@@ -83,6 +87,14 @@ impl Float for f32 {
         self.exp()
     }
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        self.sqrt()
+    }
+    #[inline(always)]
+    fn from_f64(value: f64) -> Self {
+        value as Self
+    }
+    #[inline(always)]
     fn add_exponent(self, t: Self) -> Self {
         Self::from_bits(self.to_bits().wrapping_add(t.to_bits() << 23))
     }
@@ -114,6 +126,14 @@ impl Float for f64 {
     }
     fn exp(self) -> Self {
         self.exp()
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        self.sqrt()
+    }
+    #[inline(always)]
+    fn from_f64(value: f64) -> Self {
+        value as Self
     }
     #[inline(always)]
     fn add_exponent(self, t: Self) -> Self {

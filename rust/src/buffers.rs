@@ -8,7 +8,7 @@ use crate::simd::Float;
 const KEPT_BYTES: usize = 64 << 20;
 
 /// A buffer of `len` values, whatever they are.
-pub(super) fn take<T: Float>(len: usize) -> Vec<T> {
+pub(crate) fn take<T: Float>(len: usize) -> Vec<T> {
     let mut kept = lock::<T>();
     let fit = kept.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= len);
     let best = fit.min_by_key(|(_, buffer)| buffer.capacity()).map(|(i, _)| i);
@@ -19,7 +19,7 @@ pub(super) fn take<T: Float>(len: usize) -> Vec<T> {
 }
 
 /// Keeps a buffer for later.
-pub(super) fn give<T: Float>(buffer: Vec<T>) {
+pub(crate) fn give<T: Float>(buffer: Vec<T>) {
     let mut kept = lock::<T>();
     let held: usize = kept.iter().map(Vec::capacity).sum();
     if (held + buffer.capacity()) * size_of::<T>() <= KEPT_BYTES {
