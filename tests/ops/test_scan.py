@@ -14,6 +14,7 @@ import torch
 from mamba_yolo.errors import BackendError, ConfigError, ShapeError
 from mamba_yolo.ops import selective_scan, ss2d_scan
 from mamba_yolo.ops.dispatch import threads_are_torchs
+from mamba_yolo.ops.scan_op import scan
 from ops.scan_cases import gradients, map_inputs, relative_error, sequence_inputs
 from reference import scan as oracle
 
@@ -195,24 +196,23 @@ def test_python_threads_may_scan_at_once():
     assert all(torch.equal(r, expected) for r in results)
 
 
-def _scan_in_child(queue):
-    torch.set_num_threads(1)  # torch's own OpenMP pool does not survive a fork
-    inputs = map_inputs(dtype=torch.float32)
-    alone = float(ss2d_scan(*inputs).double().sum())
-    torch.set_num_threads(3)  # ours takes a pool of its own in the child
-    together = float(ss2d_scan(*inputs).double().sum())
-    queue.put((alone, together, threads_are_torchs()))
+def _scan_in_child(queue, inputs):
+    torch.set_num_threads(3)  # torch's own OpenMP team does not survive a fork, so nothing but the scan is called
+    y = scan(*inputs, (5, 7), True)
+    queue.put((y.numpy().tobytes(), threads_are_torchs()))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_scans_too():
-    expected = float(ss2d_scan(*map_inputs(dtype=torch.float32)).double().sum())  # the parent's pool exists now
+def test_a_forked_child_scans_too_on_threads_of_its_own():
+    x, proj, dt_weight, dt_bias, A_logs, Ds, _, _ = map_inputs(height=5, width=7, channels=72, dtype=torch.float32)
+    inputs = (x, None, proj, dt_weight, dt_bias, -A_logs.exp(), Ds)
+    expected = scan(*inputs, (5, 7), True)  # the parent's threads exist now
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    child = context.Process(target=_scan_in_child, args=(queue,), daemon=True)
+    child = context.Process(target=_scan_in_child, args=(queue, inputs), daemon=True)
     child.start()
-    assert queue.get(timeout=60) == (expected, expected, False)
+    assert queue.get(timeout=60) == (expected.numpy().tobytes(), False)
     child.join(timeout=60)
 
 

@@ -71,6 +71,11 @@ def test_exports_with_any_height_and_width():
         torch.testing.assert_close(program.module()(*other_maps), module(*other_maps))
 
 
+def test_meta_tensors_have_shapes_only():
+    inputs = [t.to("meta") if isinstance(t, torch.Tensor) else t for t in map_inputs(batch=1, height=3, width=4)]
+    assert ss2d_scan(*inputs).shape == inputs[0].shape
+
+
 def test_flops_are_counted():
     inputs = map_inputs(batch=1, height=4, width=4, channels=8, rank=2, dtype=torch.float32)
     with FlopCounterMode(display=False) as counter:
