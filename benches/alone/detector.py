@@ -13,12 +13,12 @@ TOLERANCE = 1e-4
 
 def ours(preset):
     from mamba_yolo import build_detector
+    from mamba_yolo.engine.inference import Network
     from mamba_yolo.models import decode
-    from mamba_yolo.models.fuse import fuse
 
     torch.manual_seed(0)
     plain = build_detector(preset).eval()
-    detector = fuse(plain)
+    detector = Network(plain, "float32")  # as predict runs it
     small = torch.rand(1, 3, CHECKED_PX, CHECKED_PX)
     got = decode(detector(small))
     os.environ["MAMBA_YOLO_BACKEND"] = "reference"

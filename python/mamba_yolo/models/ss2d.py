@@ -56,10 +56,10 @@ class SS2D(nn.Module):
         """(B, C, H, W) to the same; free of copies around the scan when x is channels-last."""
         height, width = x.shape[2:]
         x, gate = self.in_proj(x).chunk(2, dim=1)
-        x_BLD = _tokens(self.depthwise(x))
-        proj_BLP = functional.linear(x_BLD, self.x_proj_weight.flatten(0, 1))  # P = K(R + 2N)
+        x = self.depthwise(x)
+        proj = functional.conv2d(x, self.x_proj_weight.flatten(0, 1)[:, :, None, None])  # P = K(R + 2N)
         y_BLD = ss2d_scan(
-            x_BLD, proj_BLP, self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds, height, width
+            _tokens(x), _tokens(proj), self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds, height, width
         )
         y_BLD = norm_gate(y_BLD, self.out_norm.weight, self.out_norm.bias, _tokens(gate), self.out_norm.eps)
         y_BDHW = y_BLD.reshape(-1, height, width, y_BLD.shape[2]).permute(0, 3, 1, 2)

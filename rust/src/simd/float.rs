@@ -38,6 +38,8 @@ pub trait Float:
     const LOG2_E_REST: Self;
     /// 1.5 * 2^(mantissa bits): adding it leaves the nearest integer in the low bits.
     const MAGIC: Self;
+    /// Where torch's softplus becomes the identity, for a type that can tell the difference.
+    const SOFTPLUS_LINEAR_ABOVE: Option<Self>;
     /// Range of `exp2`: below, results vanish beside 1 (and stay normal); above, they saturate near the largest number.
     const EXP2_RANGE: (Self, Self);
     /// 2^f for f in [-1/2, 1/2], highest power first.
@@ -71,6 +73,7 @@ impl Float for f32 {
     const LOG2_E: Self = std::f32::consts::LOG2_E;
     const LOG2_E_REST: Self = 1.925_963e-8;
     const MAGIC: Self = 12_582_912.0; // 1.5 * 2^23
+    const SOFTPLUS_LINEAR_ABOVE: Option<Self> = None; // e^-20 vanishes beside 20
     const EXP2_RANGE: (Self, Self) = (-100.0, 127.99);
     const EXP2: &'static [Self] = EXP2_F32;
     const LOG1P: &'static [Self] = LOG1P_F32;
@@ -112,6 +115,7 @@ impl Float for f64 {
     const LOG2_E: Self = std::f64::consts::LOG2_E;
     const LOG2_E_REST: Self = 2.035_527_374_093_103_3e-17;
     const MAGIC: Self = 6_755_399_441_055_744.0; // 1.5 * 2^52
+    const SOFTPLUS_LINEAR_ABOVE: Option<Self> = Some(20.0);
     const EXP2_RANGE: (Self, Self) = (-1000.0, 1023.99);
     const EXP2: &'static [Self] = EXP2_F64;
     const LOG1P: &'static [Self] = LOG1P_F64;

@@ -123,21 +123,16 @@ pub trait Vector: Copy + Send + Sync + 'static {
         let minus_abs = zero.sub(self).min(self);
         let rest = minus_abs.mul(Self::splat(Self::Scalar::LOG2_E_REST));
         let exponent = minus_abs.fma(Self::splat(Self::Scalar::LOG2_E), rest);
-        let z = exponent.exp2(); // e^-|v|
+        let z = Self::splat(Self::Scalar::EXP2_RANGE.0).max(exponent).exp2_in_range(); // e^-|v|
         let log1p = z.mul(Self::polynomial(Self::Scalar::LOG1P, z.add(z).sub(one)));
         let small = one.div(one.add(z));
         let sigmoid = self.select_greater(zero, small, z.mul(small));
-        let threshold = Self::splat(twenty());
         let value = zero.max(self).add(log1p);
-        (self.select_greater(threshold, self, value), self.select_greater(threshold, one, sigmoid))
+        match Self::Scalar::SOFTPLUS_LINEAR_ABOVE.map(Self::splat) {
+            None => (value, sigmoid),
+            Some(limit) => (self.select_greater(limit, self, value), self.select_greater(limit, one, sigmoid)),
+        }
     }
-}
-
-/// torch's softplus threshold.
-#[inline(always)]
-fn twenty<T: Float>() -> T {
-    let four = T::ONE + T::ONE + T::ONE + T::ONE;
-    four * four + four
 }
 
 /// A computation that is compiled once per CPU level.
