@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use super::tensors::{Input, Output, Scalar, is_float64};
 use crate::cpu;
 use crate::error::Result;
-use crate::scan::{self, Gradients, Problem, Shape, grid_orders};
+use crate::scan::{self, Gradients, Orders, Problem, Shape};
 use crate::simd::Float;
 use crate::threads;
 
@@ -115,9 +115,9 @@ fn backward<T: Float + Scalar>(
 /// The scan of these tensors: four directions of a grid, or the one of a sequence.
 fn problem<'a, T: Float>(tensors: &'a Inputs<'_, T>, (sizes, grid, softplus, _): Options) -> Problem<'a, T> {
     let (batch, length, channels, states, rank) = sizes;
-    let orders = grid.map_or_else(|| vec![(0..length as u32).collect()], |(height, width)| grid_orders(height, width));
+    let orders = grid.map_or_else(|| Orders::sequence(length), |(height, width)| Orders::grid(height, width));
     let (x, delta, proj, dt_weight, dt_bias, a, skip) = tensors;
-    let shape = Shape { batch, length, channels, states, rank, directions: orders.len() };
+    let shape = Shape { batch, length, channels, states, rank, directions: orders.count() };
     let delta = delta.as_deref();
     Problem { shape, orders, x, delta, proj, dt_weight, dt_bias, a, skip, softplus }
 }

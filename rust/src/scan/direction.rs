@@ -53,7 +53,7 @@ impl<T: Float> Kernel for BundleBackward<'_, '_, T> {
         let mut scratch = Scratch::new(shape.row());
         let channels = self.first * V::W..shape.channels.min(last * V::W);
         let mut part = Part::new(&shape, channels, self.problem.delta.is_some());
-        let tiles: Vec<&[u32]> = self.problem.orders[self.k].chunks(TILE).collect();
+        let tiles: Vec<&[u32]> = self.problem.orders.tiles(self.k).collect();
         for (i, &tokens) in tiles.iter().enumerate().rev() {
             let next = if i > 0 { tiles[i - 1] } else { &[] };
             self.problem.prefetch_proj::<V>(self.b, self.k, next);

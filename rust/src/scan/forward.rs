@@ -153,7 +153,7 @@ impl<T: Float> Kernel for TaskForward<'_, '_, '_, T> {
         for (part, k) in task.directions.clone().enumerate() {
             let params: Vec<_> = task.groups.iter().map(|g| GroupParams::<V>::new(problem, k, g.number)).collect();
             states.iter_mut().for_each(|states| states.fill(V::zero()));
-            for (i, tokens) in problem.orders[k].chunks(TILE).enumerate() {
+            for (i, tokens) in problem.orders.tiles(k).enumerate() {
                 for ((group, params), states) in task.groups.iter_mut().zip(&params).zip(&mut states) {
                     if let Some(slots) = group.checkpoints.get_mut(part) {
                         let slot = &mut slots[i * shape.states * V::W..][..shape.states * V::W];

@@ -22,5 +22,5 @@ mod tile;
 
 pub use backward::{Gradients, backward};
 pub use forward::forward;
-pub use problem::{Problem, Shape, grid_orders};
+pub use problem::{Orders, Problem, Shape};
 pub use tile::TILE;

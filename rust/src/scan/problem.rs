@@ -52,8 +52,8 @@ impl Shape {
 pub struct Problem<'a, T> {
     /// Sizes.
     pub shape: Shape,
-    /// K orders of L token numbers.
-    pub orders: Vec<Vec<u32>>,
+    /// In which the directions take the tokens.
+    pub orders: Orders,
     /// x (B, L, D).
     pub x: &'a [T],
     /// delta (B, L, D) before bias and softplus, where it is not projected.
@@ -87,21 +87,9 @@ impl<T: Float> Problem<'_, T> {
         expect_len("dt_bias", self.dt_bias.len(), s.directions * s.channels)?;
         expect_len("A", self.a.len(), s.directions * s.channels * s.states)?;
         expect_len("skip", self.skip.len(), s.directions * s.channels)?;
-        expect_len("orders", self.orders.len(), s.directions)?;
-        for order in &self.orders {
+        expect_len("orders", self.orders.0.len(), s.directions)?;
+        for order in &self.orders.0 {
             expect_len("order", order.len(), s.length)?;
-            let mut seen = vec![false; s.length];
-            for &token in order {
-                match seen.get_mut(token as usize) {
-                    Some(seen) if !*seen => *seen = true,
-                    _ => {
-                        return Err(Error::Argument(format!(
-                            "order must name each of 0..{} once, see {token}",
-                            s.length
-                        )));
-                    }
-                }
-            }
         }
         if s.directions > 1 && self.delta.is_some() {
             return Err(Error::Argument("delta is for one direction only".to_owned()));
@@ -195,13 +183,35 @@ impl<V: Vector> GroupParams<V> {
     }
 }
 
-/// The four orders of a map: row-major, column-major, and both reversed.
-pub fn grid_orders(height: usize, width: usize) -> Vec<Vec<u32>> {
-    let rows: Vec<u32> = (0..(height * width) as u32).collect();
-    let columns: Vec<u32> = (0..width).flat_map(|w| (0..height).map(move |h| (h * width + w) as u32)).collect();
-    let reversed = |order: &[u32]| order.iter().rev().copied().collect();
-    let (rows_back, columns_back) = (reversed(&rows), reversed(&columns));
-    vec![rows, columns, rows_back, columns_back]
+/// K orders of L tokens, each of which names every token once.
+#[derive(Clone, Debug)]
+pub struct Orders(Vec<Vec<u32>>);
+
+impl Orders {
+    /// The one order of a sequence.
+    pub fn sequence(length: usize) -> Self {
+        Self(vec![(0..length as u32).collect()])
+    }
+
+    /// The four orders of a map: row-major, column-major, and both reversed.
+    pub fn grid(height: usize, width: usize) -> Self {
+        let rows: Vec<u32> = (0..(height * width) as u32).collect();
+        let columns: Vec<u32> = (0..width).flat_map(|w| (0..height).map(move |h| (h * width + w) as u32)).collect();
+        let reversed = |order: &[u32]| order.iter().rev().copied().collect();
+        let (rows_back, columns_back) = (reversed(&rows), reversed(&columns));
+        Self(vec![rows, columns, rows_back, columns_back])
+    }
+
+    /// K.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Tokens of direction `k`, tile by tile.
+    #[inline(always)]
+    pub(super) fn tiles(&self, k: usize) -> std::slice::Chunks<'_, u32> {
+        self.0[k].chunks(TILE)
+    }
 }
 
 /// Errors unless an input has the length its shape asks for.
