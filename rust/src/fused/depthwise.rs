@@ -67,6 +67,9 @@ impl<T: Normal> Depthwise<'_, T> {
     }
 }
 
+/// Bands of rows per thread.
+const BANDS: usize = 3;
+
 /// Writes y (B, H, W, D).
 ///
 /// # Errors
@@ -79,7 +82,8 @@ pub fn depthwise_forward<T: Normal>(problem: &Depthwise<'_, T>, y: &mut [T], thr
     }
     let level = cpu::level()?;
     let taps = problem.taps();
-    let rows = problem.rows_per_task();
+    // Values do not depend on the cut here, and every cut packs the rows at it twice.
+    let rows = problem.rows_per_task().max((problem.shape.batch * problem.shape.height).div_ceil(BANDS * threads));
     let bands = y.chunks_mut(rows * problem.shape.width * problem.shape.channels).enumerate();
     for_each(threads, bands, |(i, y)| dispatch(level, Band { problem, taps: &taps, first: i * rows, y }))
 }
