@@ -27,10 +27,12 @@ def targets(count):
 
 def ours(preset):
     from mamba_yolo import build_detector
+    from mamba_yolo.engine.memory import keep_freed_memory
     from mamba_yolo.losses import DetectionLoss
 
     torch.manual_seed(0)
-    network = build_detector(preset, NUM_CLASSES).train()
+    keep_freed_memory()  # as train runs it
+    network = build_detector(preset, NUM_CLASSES).train().to(memory_format=torch.channels_last)
     criterion = DetectionLoss(NUM_CLASSES)
     return network, lambda images, boxes, classes, index: criterion(network(images), boxes, classes, index).total
 
