@@ -60,11 +60,11 @@ def threads_are_torchs() -> bool:
     return native.thread_owner() == "torch"
 
 
-def is_plain(tensors: Sequence[torch.Tensor | None]) -> bool:
+def is_plain(tensors: Sequence[torch.Tensor | None], device: torch.device) -> bool:
     """Whether a call is ordinary eager work on the CPU: no tracing, no mode, no transform, no tensor subclass."""
     return (
-        _PLAIN.issuperset(map(type, tensors))
-        and all(t is None or t.is_cpu for t in tensors)
+        device.type == "cpu"
+        and _PLAIN.issuperset(map(type, tensors))
         and not torch.compiler.is_compiling()
         and torch._C._get_tracing_state() is None
         and torch._C._len_torch_dispatch_stack() == 0

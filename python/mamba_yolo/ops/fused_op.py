@@ -34,7 +34,7 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor | None, resi
     Plain calls go straight to the kernel: the registered operator alone costs more than a small map.
     """
     tensors = (x, weight, bias, gate)
-    if is_plain(tensors):
+    if is_plain(tensors, x.device):
         if _needs_grad(tensors):
             return _Depthwise.apply(*tensors, residual)  # type: ignore[no-any-return]
         return _run_depthwise(*tensors, residual)
@@ -44,7 +44,7 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor | None, resi
 def norm(x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor, eps: float) -> Tensor:
     """Norm and gate x: x and gate (B, L, D), weight and bias (D,), all float32 or all float64; as `depthwise`."""
     tensors = (x, weight, bias, gate)
-    if is_plain(tensors):
+    if is_plain(tensors, x.device):
         if _needs_grad(tensors):
             return _Norm.apply(*tensors, eps)  # type: ignore[no-any-return]
         return _run_norm(*tensors, eps)

@@ -49,7 +49,7 @@ def scan(
     """
     tensors = (x, delta, proj, dt_weight, dt_bias, A, skip)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    if is_plain(tensors):
+    if is_plain(tensors, x.device):
         if save:
             return _Scan.apply(*tensors, grid, softplus)  # type: ignore[no-any-return]
         return _run_forward(tensors, grid, softplus, False)[0]
@@ -225,5 +225,13 @@ def _options(inputs: Inputs, grid: tuple[int, int], softplus: bool) -> Any:
 
 
 def _contiguous(inputs: Inputs) -> Inputs:
-    x, delta, *others = inputs
-    return (x.contiguous(), None if delta is None else delta.contiguous(), *(t.contiguous() for t in others))  # type: ignore[return-value]
+    x, delta, proj, dt_weight, dt_bias, A, skip = inputs
+    return (
+        x.contiguous(),
+        None if delta is None else delta.contiguous(),
+        proj.contiguous(),
+        dt_weight.contiguous(),
+        dt_bias.contiguous(),
+        A.contiguous(),
+        skip.contiguous(),
+    )

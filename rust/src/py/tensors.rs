@@ -61,8 +61,8 @@ impl<'py, T: Scalar> FromPyObject<'_, 'py> for Input<'py, T> {
             return Err(Error::Argument(message).into());
         }
         let address: usize = tensor.call_method0(intern!(py, "data_ptr"))?.extract()?;
-        let len: usize = tensor.call_method0(intern!(py, "numel"))?.extract()?;
-        Ok(Self { first: address as *const T, len, _tensor: tensor.to_owned() })
+        let bytes: usize = tensor.getattr(intern!(py, "nbytes"))?.extract()?;
+        Ok(Self { first: address as *const T, len: bytes / size_of::<T>(), _tensor: tensor.to_owned() })
     }
 }
 

@@ -155,32 +155,38 @@ impl<V: Vector> GroupParams<V> {
     #[inline(always)]
     pub(super) fn new(problem: &Problem<'_, V::Scalar>, k: usize, group: usize) -> Self {
         let Shape { channels, states, rank, .. } = problem.shape;
-        let first = group * V::W;
-        let count = V::W.min(channels - first);
-        let column = |array: &[V::Scalar], width: usize, i: usize| {
-            let mut lanes = [V::Scalar::ZERO; 64];
-            for (lane, c) in lanes[..count].iter_mut().zip(first..) {
-                *lane = array[(k * channels + c) * width + i];
-            }
-            V::load(&lanes[..V::W])
-        };
-        let log2_e = V::splat(V::Scalar::LOG2_E);
-        let a: Vec<V> = (0..states).map(|n| column(problem.a, states, n)).collect();
+        let first = k * channels + group * V::W;
+        let rows = first..first + V::W.min(channels - group * V::W);
+        let a = columns::<V>(problem.a, states, rows.clone());
         let mut a2 = a.clone();
         let mut largest = V::zero();
         for a2 in &mut a2 {
-            *a2 = a2.mul(log2_e);
+            *a2 = a2.mul(V::splat(V::Scalar::LOG2_E));
             largest = a2.abs().max(largest);
         }
         Self {
-            largest,
-            dt_weight: (0..rank).map(|r| column(problem.dt_weight, rank, r)).collect(),
-            dt_bias: column(problem.dt_bias, 1, 0),
+            dt_weight: columns(problem.dt_weight, rank, rows.clone()),
+            dt_bias: V::load(&problem.dt_bias[rows.clone()]),
             a2,
+            largest,
             a,
-            skip: column(problem.skip, 1, 0),
+            skip: V::load(&problem.skip[rows]),
         }
     }
+}
+
+/// Columns of some rows, at most W, of a (rows, width) array; missing lanes are zero.
+#[inline(always)]
+fn columns<V: Vector>(array: &[V::Scalar], width: usize, rows: Range<usize>) -> Vec<V> {
+    let mut columns = Vec::with_capacity(width);
+    for i in 0..width {
+        let mut lanes = [V::Scalar::ZERO; 16]; // loops: closures here are not inlined
+        for (lane, row) in lanes[..rows.len()].iter_mut().zip(rows.clone()) {
+            *lane = array[row * width + i];
+        }
+        columns.push(V::from_lanes(&lanes[..V::W]));
+    }
+    columns
 }
 
 /// K orders of L tokens, each of which names every token once.
