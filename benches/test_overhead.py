@@ -1,5 +1,7 @@
 """What calling the scan costs before it does anything: a map of one token, beside an operator that does nothing.
 
+`scan` is the operation, `ss2d_scan` the public function around it with its checks, conversions and A = -exp(A_logs).
+
 Run: `pytest benches/test_overhead.py --benchmark-only -s`.
 """
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from mamba_yolo.ops import ss2d_scan
+from mamba_yolo.ops.scan_op import scan
 from scan_forms import Block, inputs
 from timing import medians, seconds
 
@@ -39,7 +42,15 @@ def many(call):
 def test_eager(benchmark, figure, gradients):
     args = inputs(Block(side=1, channels=16, rank=1), requires_grad=gradients)
     assert torch.allclose(ss2d_scan(*args), ss2d_scan(*args, backend="reference"), rtol=1e-4, atol=1e-5)
-    ours, peer = functools.partial(ss2d_scan, *args), functools.partial(nothing, args[0])
-    found = medians({"ours": many(ours), "operator that does nothing": many(peer)}, rounds=15)
-    figure(f"scan of one token, {'with' if gradients else 'without'} gradients", found.pop("ours"), found, unit="us")
-    benchmark.pedantic(ours, rounds=5, iterations=100)
+    x, proj, dt_weight, dt_bias, A_logs, Ds, height, width = args
+    A = (-A_logs.exp()).detach().requires_grad_(gradients)
+    calls = {
+        "scan": functools.partial(scan, x, None, proj, dt_weight, dt_bias, A, Ds, (height, width), True),
+        "ss2d_scan": functools.partial(ss2d_scan, *args),
+        "operator that does nothing": functools.partial(nothing, x),
+    }
+    found = medians({name: many(call) for name, call in calls.items()}, rounds=15)
+    peer = {"operator that does nothing": found.pop("operator that does nothing")}
+    for name, microseconds in found.items():
+        figure(f"{name} of one token, {'with' if gradients else 'without'} gradients", microseconds, peer, unit="us")
+    benchmark.pedantic(calls["scan"], rounds=5, iterations=100)

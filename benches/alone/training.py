@@ -7,6 +7,7 @@ of a step and what the process has occupied at most, in MiB, before its first st
 import os
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -52,9 +53,12 @@ def ultralytics(name):
 
 
 def peak_mib():
-    """Linux counts in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    """Of this program alone: Linux's ru_maxrss starts from the parent's. Other systems count in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def answer(_):

@@ -55,6 +55,7 @@ pub fn backward<T: Float>(
     expect_len("checkpoints", checkpoints.len(), shape.checkpoints::<T>())?;
     gradients.check(problem)?;
     let level = cpu::level()?;
+    let threads = shape.threads(threads);
     let bundles = bundles::<T>(&shape);
     let mut parts: Vec<Option<Part<T>>> = (0..shape.batch * shape.directions * bundles).map(|_| None).collect();
     for_each(threads, parts.iter_mut().enumerate(), |(task, part)| {

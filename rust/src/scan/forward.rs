@@ -37,6 +37,7 @@ pub fn forward<T: Float>(
         return Ok(());
     }
     let level = cpu::level()?;
+    let threads = shape.threads(threads);
     let lanes = T::Fused::W;
     let split = Split::new(&shape, lanes, threads);
     let mut sums = take(split.parts * shape.batch * shape.groups(lanes) * shape.length * lanes);

@@ -24,6 +24,9 @@ pub struct Shape {
     pub directions: usize,
 }
 
+/// State updates that one thread does in about ten microseconds.
+const UPDATES_PER_CALL_OF_ONE: usize = 1 << 16;
+
 impl Shape {
     /// P: values per token and direction.
     pub fn row(&self) -> usize {
@@ -33,6 +36,12 @@ impl Shape {
     /// Channel groups of `lanes` channels, the last one possibly ragged.
     pub fn groups(&self, lanes: usize) -> usize {
         self.channels.div_ceil(lanes)
+    }
+
+    /// Of the threads asked for, as many as pay: one where waking another takes longer than the work.
+    pub(super) fn threads(&self, asked: usize) -> usize {
+        let updates = self.batch * self.length * self.channels * self.directions * self.states;
+        if updates < UPDATES_PER_CALL_OF_ONE { 1 } else { asked }
     }
 
     /// Tiles of tokens.
