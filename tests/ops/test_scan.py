@@ -30,6 +30,8 @@ MAPS = [
     {"channels": 1},
     {"channels": 40, "batch": 3},
     {"channels": 64, "height": 16, "width": 4},
+    {"channels": 1152, "height": 2, "width": 3, "batch": 1, "rank": 36},
+    {"channels": 24, "height": 20, "width": 20, "batch": 1},
     {"states": 1, "rank": 1},
     {"states": 5},
     {"batch": 0},
