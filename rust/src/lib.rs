@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod error;
 pub mod image;
 pub mod loader;
+pub mod masks;
 pub mod nms;
 pub mod random;
 pub mod scan;
