@@ -58,7 +58,14 @@ impl Group {
     #[inline(always)]
     fn suppresses<V: Vector<Scalar = f32>>(&self, one: &Corners<f32>, rule: &Rule) -> bool {
         let one = one.splat::<V>();
-        self.blocks.iter().any(|block| rule.overlap(&block.load(), &one).is_some_and(|o| rule.above(o) != 0))
+        for block in &self.blocks {
+            if let Some(overlap) = rule.overlap(&block.load(), &one)
+                && rule.above(overlap) != 0
+            {
+                return true;
+            }
+        }
+        false
     }
 
     fn push(&mut self, corners: Corners<f32>) {

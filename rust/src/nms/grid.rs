@@ -32,7 +32,7 @@ impl Kernel for GridGreedy<'_> {
         let grid = Grid::over(self.boxes, reach(self.rule.threshold));
         let cells = Cells::of(&grid, self.boxes);
         let mut struck = vec![0.0f32; cells.columns.x1.len()];
-        let one = V::splat(1.0);
+        let (one, threshold) = (V::splat(1.0), V::splat(self.rule.threshold));
         let mut kept = vec![true; self.boxes.len()];
         for (rank, &b) in self.boxes.iter().enumerate() {
             let place = cells.place[rank];
@@ -44,17 +44,16 @@ impl Kernel for GridGreedy<'_> {
                 continue;
             }
             let corners = Corners::new(b).splat::<V>();
-            grid.near(b, |row, columns| {
-                let run = cells.run(&grid, row, columns);
-                for at in run.step_by(LANES) {
+            let [columns, rows] = grid.near(b);
+            for row in rows.0..=rows.1 {
+                for at in cells.run(&grid, row, columns).step_by(LANES) {
                     // What lies beyond the run may be struck too: only what overlaps is, and earlier ranks are decided.
                     if let Some(overlap) = self.rule.overlap(&corners, &cells.load::<V>(at)) {
                         let before = V::from_lanes(&struck[at..]);
-                        let threshold = V::splat(self.rule.threshold);
                         overlap.select_greater(threshold, one, before).write_lanes(&mut struck[at..]);
                     }
                 }
-            });
+            }
         }
         kept
     }
@@ -114,16 +113,13 @@ impl Grid {
         (((at - start) * per_unit) as usize).min(number - 1) // negative counts as 0
     }
 
-    /// Calls `visit` with each row of cells, and the columns in it, that the centre of an overlapping box may be in.
+    /// First and last column and row of cells that the centre of an overlapping box may be in.
     #[inline(always)]
-    fn near(&self, b: [f32; 4], mut visit: impl FnMut(usize, (usize, usize))) {
-        let [x, y] = [0, 1].map(|axis| {
+    fn near(&self, b: [f32; 4]) -> [(usize, usize); 2] {
+        [0, 1].map(|axis| {
             let (centre, side) = span(b, axis);
             (self.cell(axis, centre - self.reach * side), self.cell(axis, centre + self.reach * side))
-        });
-        for row in y.0..=y.1 {
-            visit(row, x);
-        }
+        })
     }
 }
 
@@ -182,7 +178,12 @@ impl Cells {
     #[inline(always)]
     fn load<V: Vector<Scalar = f32>>(&self, at: usize) -> Corners<V> {
         let Corners { x1, y1, x2, y2, area } = &self.columns;
-        let [x1, y1, x2, y2, area] = [x1, y1, x2, y2, area].map(|column| V::from_lanes(&column[at..]));
-        Corners { x1, y1, x2, y2, area }
+        Corners {
+            x1: V::from_lanes(&x1[at..]),
+            y1: V::from_lanes(&y1[at..]),
+            x2: V::from_lanes(&x2[at..]),
+            y2: V::from_lanes(&y2[at..]),
+            area: V::from_lanes(&area[at..]),
+        }
     }
 }

@@ -27,15 +27,13 @@ impl Corners<f32> {
     /// In all lanes.
     #[inline(always)]
     pub(super) fn splat<V: Vector<Scalar = f32>>(&self) -> Corners<V> {
-        self.map(V::splat)
-    }
-}
-
-impl<T: Copy> Corners<T> {
-    /// `f` of every value.
-    #[inline(always)]
-    pub(super) fn map<U>(&self, f: impl Fn(T) -> U) -> Corners<U> {
-        Corners { x1: f(self.x1), y1: f(self.y1), x2: f(self.x2), y2: f(self.y2), area: f(self.area) }
+        Corners {
+            x1: V::splat(self.x1),
+            y1: V::splat(self.y1),
+            x2: V::splat(self.x2),
+            y2: V::splat(self.y2),
+            area: V::splat(self.area),
+        }
     }
 }
 
@@ -43,7 +41,13 @@ impl Block {
     /// As vectors.
     #[inline(always)]
     pub(super) fn load<V: Vector<Scalar = f32>>(&self) -> Corners<V> {
-        self.map(|lanes| V::from_lanes(&lanes))
+        Corners {
+            x1: V::from_lanes(&self.x1),
+            y1: V::from_lanes(&self.y1),
+            x2: V::from_lanes(&self.x2),
+            y2: V::from_lanes(&self.y2),
+            area: V::from_lanes(&self.area),
+        }
     }
 
     /// Put `one` into a lane.

@@ -114,18 +114,23 @@ impl Slot {
 /// The first box of the highest score.
 #[inline(always)]
 fn best<V: Vector<Scalar = f32>>(slots: &[Slot]) -> Option<usize> {
-    let highest = slots.iter().fold(V::splat(GONE), |best, slot| best.max(V::from_lanes(&slot.scores)));
+    let mut highest = V::splat(GONE);
+    for slot in slots {
+        highest = highest.max(V::from_lanes(&slot.scores));
+    }
     let mut lanes = [0.0; LANES];
     highest.write_lanes(&mut lanes);
     let highest = lanes.into_iter().fold(GONE, f32::max);
     if highest == GONE {
         return None;
     }
-    let at = V::splat(highest);
-    let holds = |slot: &Slot| V::from_lanes(&slot.scores).less(at) != (1 << LANES) - 1;
-    let block = slots.iter().position(holds)?;
-    let lane = slots[block].scores.iter().position(|&score| score == highest)?;
-    Some(block * LANES + lane)
+    for (block, slot) in slots.iter().enumerate() {
+        let holds = !V::from_lanes(&slot.scores).less(V::splat(highest)) & ((1 << LANES) - 1);
+        if holds != 0 {
+            return Some(block * LANES + holds.trailing_zeros() as usize);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
