@@ -164,10 +164,10 @@ def _check_size(height: int, width: int) -> None:
 
 def _checked(height: int, width: int, counts: str | list[int]) -> list[int]:
     """The runs of a mask for the definition, which trusts them."""
-    runs = _call(masks_ref.runs_from_text, counts) if isinstance(counts, str) else counts
+    runs = masks_ref.runs_from_text(counts) if isinstance(counts, str) else counts
     if sum(runs) != height * width:
         raise DataError(f"the runs of an RLE must sum to {height} x {width}, got {sum(runs)}; wrong size or damaged")
-    return runs  # type: ignore[no-any-return]
+    return runs
 
 
 def _points(polygon: Any) -> Tensor:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from mamba_yolo.errors import DataError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -49,33 +51,33 @@ def text_of(runs: list[int]) -> str:
 
 
 def runs_from_text(text: str) -> list[int]:
-    """Runs of the compressed form; ValueError for anything else."""
+    """Runs of the compressed form; DataError for anything else."""
     runs: list[int] = []
     value = shift = 0
     for character in text:
         group = ord(character) - 48
         if not 0 <= group < 64:
-            raise ValueError(f"damaged RLE: character {ord(character)} is not part of one")
+            raise DataError(f"damaged RLE: character {ord(character)} is not part of one")
         value |= (group & 31) << shift
         shift += 5
         if not group & 32:
             value -= (1 << shift) if group & 16 else 0
             value += runs[-2] if len(runs) > 2 else 0
             if not 0 <= value < 2**32:
-                raise ValueError("damaged RLE: a run is negative or too long")
+                raise DataError("damaged RLE: a run is negative or too long")
             runs.append(value)
             value = shift = 0
         elif shift == 35:
-            raise ValueError("damaged RLE: a number has too many characters")
+            raise DataError("damaged RLE: a number has too many characters")
     if shift:
-        raise ValueError("damaged RLE: it ends within a number")
+        raise DataError("damaged RLE: it ends within a number")
     return runs
 
 
 def runs_of_polygon(points_k2: Tensor, height: int, width: int) -> list[int]:
     """Runs of a polygon of x, y in pixels."""
     if not bool((points_k2.abs() <= FURTHEST).all()):
-        raise ValueError(f"a polygon has a point beyond {FURTHEST} pixels or one that is not finite")
+        raise DataError(f"a polygon has a point beyond {FURTHEST} pixels or one that is not finite")
     fine = (points_k2 * FINE + 0.5).long().tolist()
     outline = [point for a, b in zip(fine, [*fine[1:], fine[0]], strict=True) for point in _edge(a, b)]
     starts = []

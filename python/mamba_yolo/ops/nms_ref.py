@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from mamba_yolo.boxes import xyxy_from_cxcywh
 from mamba_yolo.errors import DetectionError
 
 if TYPE_CHECKING:
@@ -64,12 +65,12 @@ def nms_head_ref(
 ) -> list[Tensor]:
     """Rows x1 y1 x2 y2 score class extra... of every image; shapes as in `mamba_yolo.ops.nms_head`."""
     pred_BCA = pred_BCA.float()
-    _refuse_nan(pred_BCA[:, : 4 + num_classes])
+    boxes_BA4 = xyxy_from_cxcywh(pred_BCA[:, :4].mT)
+    _refuse_nan(boxes_BA4, pred_BCA[:, 4 : 4 + num_classes])
     rows = []
-    for pred_AC in pred_BCA.mT:
+    for pred_AC, boxes_A4 in zip(pred_BCA.mT, boxes_BA4, strict=True):
         anchor_N, class_N, score_N = _candidates(pred_AC[:, 4 : 4 + num_classes], conf_thr, multi_label, classes)
-        centre_N2, half_N2 = pred_AC[anchor_N, 0:2], pred_AC[anchor_N, 2:4] / 2
-        boxes_N4 = torch.cat([centre_N2 - half_N2, centre_N2 + half_N2], dim=1)
+        boxes_N4 = boxes_A4[anchor_N]
         rivals_N = None if agnostic or compat else class_N
         shifted_N4 = boxes_N4 + class_N[:, None] * CLASS_SHIFT if compat and not agnostic else boxes_N4
         kept = nms_ref(shifted_N4, score_N, rivals_N, iou_thr, max_det, "hard")

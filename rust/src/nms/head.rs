@@ -90,7 +90,7 @@ pub fn head(
 fn select(pred: &[f32], anchors: usize, options: &HeadOptions, threads: usize) -> Result<Vec<u64>> {
     let nan = || Error::Argument("pred has NaN boxes or scores; the model or its input is broken".to_owned());
     let (boxes, scores) = pred.split_at(4 * anchors);
-    if boxes.iter().fold(false, |nan, v| nan | v.is_nan()) {
+    if has_nan_corner(boxes, anchors) {
         return Err(nan());
     }
     let is_wanted = |class| options.classes.as_ref().is_none_or(|classes| classes.contains(&class));
@@ -109,6 +109,13 @@ fn select(pred: &[f32], anchors: usize, options: &HeadOptions, threads: usize) -
         if keys.is_empty() { keys = part } else { keys.append(&mut part) }
     }
     Ok(keys)
+}
+
+/// Whether a corner is NaN: a value is, or infinities cancel.
+fn has_nan_corner(boxes: &[f32], anchors: usize) -> bool {
+    let (centres, sizes) = boxes.split_at(2 * anchors);
+    let is_nan = |(c, s): (&f32, &f32)| (c - s / 2.0).is_nan() | (c + s / 2.0).is_nan();
+    centres.iter().zip(sizes).fold(false, |nan, pair| nan | is_nan(pair))
 }
 
 /// Centre and size of an anchor's box as corners.
