@@ -1,8 +1,8 @@
 """NMS beside torchvision, lsnms, powerboxes and the torch definition, each where it is installed.
 
-Run: `pytest benches/test_nms.py --benchmark-only -s`. Results are asserted before anything is timed: rows of the head in
-`compat` mode equal torchvision's or the definition's, indices of ready boxes are torchvision's (the others drop boxes
-whose IoU equals the threshold, or compute in float64, and are held to 0.1 % of the number kept).
+Run: `pytest benches/test_nms.py --benchmark-only -s`. Results are asserted before anything is timed: rows of a head
+equal the definition's in both modes, indices of ready boxes torchvision's (lsnms also drops boxes whose IoU equals the
+threshold, and both others compute in float64; they are held to 0.1 % of the number kept).
 """
 
 import pytest

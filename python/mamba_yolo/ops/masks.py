@@ -130,7 +130,7 @@ def polygons_to_masks(
     for mask, polygons in zip(masks, points, strict=True):
         for polygon in polygons:
             runs = masks_ref.runs_of_polygon(polygon * scale, height, width)
-            mask |= masks_ref.columns_of(runs, height, width).T
+            mask.logical_or_(masks_ref.columns_of(runs, height, width).T)
     return masks
 
 

@@ -9,6 +9,7 @@ Legend: H rows, W columns of a mask, k points.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -81,14 +82,14 @@ def runs_of_polygon(points_k2: Tensor, height: int, width: int) -> list[int]:
     fine = (points_k2 * FINE + 0.5).long().tolist()
     outline = [point for a, b in zip(fine, [*fine[1:], fine[0]], strict=True) for point in _edge(a, b)]
     starts = []
-    for (u0, v0), (u, v) in zip(outline, outline[1:], strict=False):
+    for (u0, v0), (u, v) in pairwise(outline):
         x = u if u < u0 else u - 1
         if u != u0 and x >= 0 and x % FINE == FINE // 2 and x // FINE < width:
             y = (min(v, v0) + 0.5) / FINE - 0.5
             starts.append(x // FINE * height + int(-(-min(max(y, 0), height) // 1)))
     starts = sorted([*starts, height * width])
     runs = [starts[0]]
-    differences = iter([b - a for a, b in zip(starts, starts[1:], strict=False)])
+    differences = iter([b - a for a, b in pairwise(starts)])
     for run in differences:
         if run > 0:
             runs.append(run)

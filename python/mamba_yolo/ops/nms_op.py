@@ -27,7 +27,7 @@ _HEAD_OPTIONS = "float conf_thr, float iou_thr, bool multi_label, bool agnostic,
 def nms_rust(boxes: Tensor, scores: Tensor, classes: Tensor | None, iou_thr: float, max_det: int, kind: str) -> Tensor:
     """Indices kept of boxes (N, 4), scores (N,), classes (N,) or None; CPU tensors."""
     run = _run_nms if is_plain((boxes, scores, classes)) else torch.ops.mamba_yolo.nms
-    return run(boxes, scores, classes, iou_thr, max_det, kind)  # type: ignore[no-any-return]
+    return run(boxes, scores, classes, iou_thr, max_det, kind)
 
 
 def nms_head_rust(
@@ -43,9 +43,7 @@ def nms_head_rust(
 ) -> tuple[Tensor, Tensor]:
     """Rows (B, M, 6 + extra) and counts (B,) of pred (B, 4 + nc + extra, A) on the CPU."""
     run = _run_head if is_plain((pred,)) else torch.ops.mamba_yolo.nms_head
-    return run(  # type: ignore[no-any-return]
-        pred, conf_thr, iou_thr, multi_label, agnostic, compat, max_det, num_classes, classes
-    )
+    return run(pred, conf_thr, iou_thr, multi_label, agnostic, compat, max_det, num_classes, classes)
 
 
 def fuse_rust(
@@ -53,7 +51,7 @@ def fuse_rust(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Fused boxes (M, 4), their scores (M,) and the index of the best member of each (M,); CPU tensors."""
     run = _run_fusion if is_plain((boxes, scores, classes)) else torch.ops.mamba_yolo.weighted_box_fusion
-    return run(boxes, scores, classes, iou_thr, num_models)  # type: ignore[no-any-return]
+    return run(boxes, scores, classes, iou_thr, num_models)
 
 
 def _run_nms(boxes: Tensor, scores: Tensor, classes: Tensor | None, iou_thr: float, max_det: int, kind: str) -> Tensor:
@@ -158,6 +156,4 @@ _define(
     _operator_head,
     _head_fake,
 )
-_define(
-    "weighted_box_fusion", f"({_BOXES}, int num_models) -> (Tensor, Tensor, Tensor)", _run_fusion, _fusion_fake
-)
+_define("weighted_box_fusion", f"({_BOXES}, int num_models) -> (Tensor, Tensor, Tensor)", _run_fusion, _fusion_fake)
