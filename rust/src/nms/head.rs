@@ -7,14 +7,11 @@ use super::select::Select;
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::simd::dispatch;
-use crate::threads::for_each;
 
 /// Candidates kept by score before suppression; bounds the worst case, as the field does.
 const MAX_CANDIDATES: usize = 30_000;
 /// Distance between classes in pixels where boxes are shifted apart; the field's custom.
 const CLASS_SHIFT: f32 = 7680.0;
-/// Fewer anchors than this are not worth a second thread.
-const ANCHORS_PER_THREAD: usize = 2048;
 
 /// What to keep of a head.
 #[derive(Clone, Debug)]
@@ -44,21 +41,14 @@ pub struct HeadOptions {
 ///
 /// # Errors
 /// [`Error::Argument`] when the sizes do not fit, or a box or score is NaN.
-pub fn head(
-    pred: &[f32],
-    channels: usize,
-    anchors: usize,
-    options: &HeadOptions,
-    threads: usize,
-    rows: &mut [f32],
-) -> Result<usize> {
+pub fn head(pred: &[f32], channels: usize, anchors: usize, options: &HeadOptions, rows: &mut [f32]) -> Result<usize> {
     let num_classes = options.num_classes;
     if pred.len() != channels * anchors || channels < 4 + num_classes || anchors * num_classes > u32::MAX as usize {
         let message = format!("pred must have 4 + {num_classes} class rows or more, got {channels} x {anchors}");
         return Err(Error::Argument(message));
     }
     let width = channels - num_classes + 2;
-    let mut keys = select(&pred[..(4 + num_classes) * anchors], anchors, options, threads)?;
+    let mut keys = select(&pred[..(4 + num_classes) * anchors], anchors, options)?;
     if keys.len() > MAX_CANDIDATES {
         keys.select_nth_unstable(MAX_CANDIDATES);
         keys.truncate(MAX_CANDIDATES);
@@ -87,7 +77,7 @@ pub fn head(
 }
 
 /// Candidates of the box and class rows, in any order.
-fn select(pred: &[f32], anchors: usize, options: &HeadOptions, threads: usize) -> Result<Vec<u64>> {
+fn select(pred: &[f32], anchors: usize, options: &HeadOptions) -> Result<Vec<u64>> {
     let nan = || Error::Argument("pred has NaN boxes or scores; the model or its input is broken".to_owned());
     let (boxes, scores) = pred.split_at(4 * anchors);
     if has_nan_corner(boxes, anchors) {
@@ -96,19 +86,7 @@ fn select(pred: &[f32], anchors: usize, options: &HeadOptions, threads: usize) -
     let is_wanted = |class| options.classes.as_ref().is_none_or(|classes| classes.contains(&class));
     let wanted: Vec<bool> = (0..options.num_classes).map(is_wanted).collect();
     let (conf_thr, multi_label) = (options.conf_thr, options.multi_label);
-    let parts = (anchors / ANCHORS_PER_THREAD).clamp(1, threads.max(1));
-    let level = cpu::level()?;
-    let mut found: Vec<_> = (0..parts).map(|_| Ok(Vec::new())).collect();
-    for_each(threads, found.iter_mut().enumerate(), |(part, found)| {
-        let range = part * anchors / parts..(part + 1) * anchors / parts;
-        *found = dispatch(level, Select { scores, anchors, range, conf_thr, multi_label, wanted: &wanted });
-    })?;
-    let mut keys = Vec::new();
-    for part in found {
-        let mut part = part.map_err(|_| nan())?;
-        if keys.is_empty() { keys = part } else { keys.append(&mut part) }
-    }
-    Ok(keys)
+    dispatch(cpu::level()?, Select { scores, anchors, conf_thr, multi_label, wanted: &wanted }).map_err(|_| nan())
 }
 
 /// Whether a corner is NaN: a value is, or infinities cancel.

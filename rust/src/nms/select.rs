@@ -10,14 +10,12 @@ const TILE: usize = 1024;
 /// Lanes of a vector.
 const LANES: usize = super::overlap::LANES;
 
-/// What passes the threshold among some anchors, as keys of score and `anchor * nc + class`.
+/// What passes the threshold, as keys of score and `anchor * nc + class`.
 pub(super) struct Select<'a> {
     /// The class rows alone.
     pub(super) scores: &'a [f32],
     /// Anchors of a whole row.
     pub(super) anchors: usize,
-    /// Those to look at.
-    pub(super) range: Range<usize>,
     pub(super) conf_thr: f32,
     /// One candidate per anchor and class, or per anchor with its best class.
     pub(super) multi_label: bool,
@@ -53,7 +51,7 @@ impl Select<'_> {
     fn all_classes<V: Vector<Scalar = f32>>(&self) -> Selected {
         let mut keys = Vec::new();
         let threshold = V::splat(self.conf_thr);
-        for (class, row) in self.rows(self.range.clone()).enumerate() {
+        for (class, row) in self.rows(0..self.anchors).enumerate() {
             for (at, scores) in row.chunks(LANES).enumerate() {
                 let below = V::load(scores).less(threshold);
                 let mut rest = !below & ((1 << scores.len()) - 1); // at the threshold, above, or NaN
@@ -62,7 +60,7 @@ impl Select<'_> {
                     rest &= rest - 1;
                     let score = scores[lane];
                     if score > self.conf_thr && self.wanted[class] {
-                        let anchor = self.range.start + at * LANES + lane;
+                        let anchor = at * LANES + lane;
                         keys.push(key(score, (anchor * self.wanted.len() + class) as u32));
                     } else if score.is_nan() {
                         return Err(IsNan);
@@ -76,8 +74,8 @@ impl Select<'_> {
     #[inline(always)]
     fn best_class<V: Vector<Scalar = f32>>(&self) -> Selected {
         let mut keys = Vec::new();
-        for start in self.range.clone().step_by(TILE) {
-            let part = start..self.range.end.min(start + TILE);
+        for start in (0..self.anchors).step_by(TILE) {
+            let part = start..self.anchors.min(start + TILE);
             // A class row that leaves no trace has nothing above the threshold; -1 stands for no class.
             let (mut best, mut class_of) = ([self.conf_thr; TILE], [-1.0f32; TILE]);
             let mut trace = V::zero();

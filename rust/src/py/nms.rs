@@ -71,20 +71,15 @@ pub(super) fn nms_head<'py>(
     }
     Ok(py.detach(|| {
         let room = rows.len() / number.max(1);
-        let inner = threads.div_ceil(number.max(1)); // threads left for one image
         let image = |i: usize, rows: &mut [f32]| {
             let pred = &pred[i * channels * anchors..(i + 1) * channels * anchors];
-            nms::head(pred, channels, anchors, &options, inner, rows)
+            nms::head(pred, channels, anchors, &options, rows)
         };
         let mut found: Vec<Result<usize>> = counts.iter().map(|_| Ok(0)).collect();
         let mut rooms: Vec<&mut [f32]> = rows.chunks_mut(room.max(1)).collect();
         rooms.resize_with(number, Default::default);
         let images = found.iter_mut().zip(rooms).enumerate();
-        if inner > 1 {
-            images.for_each(|(i, (found, rows))| *found = image(i, rows));
-        } else {
-            for_each(threads, images, |(i, (found, rows))| *found = image(i, rows))?;
-        }
+        for_each(threads, images, |(i, (found, rows))| *found = image(i, rows))?;
         for (count, found) in counts.iter_mut().zip(found) {
             *count = found? as i64;
         }
