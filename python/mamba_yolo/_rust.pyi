@@ -13,6 +13,7 @@ from torch import Tensor
 
 __all__ = [
     "DEBUG_BUILD",
+    "MAX_MASK_PIXELS",
     "SCAN_GROUP_BYTES",
     "SCAN_TILE",
     "VERSION",
@@ -21,20 +22,28 @@ __all__ = [
     "cpu_level",
     "decode_bytes",
     "decode_file",
+    "decode_rle",
     "depthwise_backward",
     "depthwise_forward",
+    "encode_rle",
+    "fill_polygons",
+    "fuse_boxes",
     "image_sizes",
     "letterbox",
+    "merge_rle",
     "nms_boxes",
     "nms_head",
     "norm_backward",
     "norm_forward",
+    "rle_area",
+    "rle_from_polygon",
     "scan_backward",
     "scan_forward",
     "thread_owner",
 ]
 
 DEBUG_BUILD: bool
+MAX_MASK_PIXELS: int
 VERSION: str
 SCAN_TILE: int
 SCAN_GROUP_BYTES: int
@@ -45,29 +54,49 @@ def cpu_level() -> str:
 def thread_owner() -> str:
     """Whose threads the kernels run on: "torch" for its OpenMP team, or "own pool"."""
 
-def nms_boxes(
-    boxes: npt.NDArray[np.float32],
-    scores: npt.NDArray[np.float32],
-    classes: npt.NDArray[np.int64] | None,
+def nms_boxes(boxes: tuple[Tensor, Tensor, Tensor | None], kept: Tensor, iou_thr: float, kind: str) -> int:
+    """Fill the front of kept, int64, with indices of boxes (N, 4), scores (N,), classes (N,); how many."""
+
+def fuse_boxes(
+    boxes: tuple[Tensor, Tensor, Tensor | None],
+    fused: tuple[Tensor, Tensor, Tensor],
     iou_thr: float,
-    max_det: int,
-    kind: str,
-) -> npt.NDArray[np.int64]:
-    """Indices kept of boxes (N, 4), scores (N,), classes (N,); see ops/nms.py."""
+    num_models: int,
+) -> int:
+    """Fill the front of fused boxes (N, 4), scores (N,) and best members (N,); how many."""
 
 def nms_head(
-    pred: npt.NDArray[np.float32],
-    *,
-    conf_thr: float,
-    iou_thr: float,
-    multi_label: bool,
-    agnostic: bool,
-    max_det: int,
-    num_classes: int,
-    classes: Sequence[int] | None,
+    pred: Tensor,
+    rows: Tensor,
+    counts: Tensor,
+    sizes: tuple[int, int, int],
+    options: tuple[float, float, bool, bool, bool, int, Sequence[int] | None],
     threads: int,
-) -> list[npt.NDArray[np.float32]]:
-    """Final rows of every image of pred (B, 4 + nc + extra, A); see ops/nms.py."""
+) -> None:
+    """Fill rows (B, M, 6 + extra) and counts (B,) from pred; sizes are its channels, anchors and classes.
+
+    Options: conf_thr, iou_thr, multi_label, agnostic, compat, max_det, classes; see ops/nms_op.py.
+    """
+
+def encode_rle(height: int, width: int, columns: Tensor) -> str:
+    """Text form of a mask (W, H), which is one (H, W) column by column."""
+
+def decode_rle(runs: tuple[int, int, str | Sequence[int]], columns: Tensor) -> None:
+    """Fill a mask (W, H) from height, width and runs."""
+
+def rle_area(runs: tuple[int, int, str | Sequence[int]]) -> int:
+    """Pixels inside."""
+
+def merge_rle(masks: Sequence[tuple[int, int, str | Sequence[int]]], intersect: bool) -> str:
+    """Text form of the union or the intersection."""
+
+def rle_from_polygon(polygon: Tensor, height: int, width: int) -> str:
+    """Text form of a polygon (k, 2), float64."""
+
+def fill_polygons(
+    objects: Sequence[Sequence[Tensor]], scale: float, size: tuple[int, int], filled: Tensor, threads: int
+) -> None:
+    """Fill masks (n, H, W), which are zero, with the union of each object's polygons (k, 2), scaled."""
 
 def depthwise_forward(
     inputs: tuple[tuple[Tensor, int], Tensor, Tensor, tuple[Tensor, int] | None],

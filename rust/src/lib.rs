@@ -9,6 +9,7 @@ pub mod error;
 pub mod fused;
 pub mod image;
 pub mod loader;
+pub mod masks;
 pub mod nms;
 pub mod random;
 pub mod scan;
