@@ -1,6 +1,6 @@
 //! From a position in an epoch to pictures and numbers, by the keyed streams alone.
 
-use crate::augment::{Plan, Ranges};
+use crate::augment::{Plan, Ranges, draw_side};
 use crate::random::{Purpose, Stream};
 
 /// Mosaic partners lie at most this many positions back in the order of the epoch (round its end): recently used
@@ -12,8 +12,8 @@ const PARTNER_WINDOW: usize = 256;
 pub struct Ticket {
     /// The sample.
     pub sample: usize,
-    /// Partners of a mosaic.
-    pub partners: [usize; 3],
+    /// Partners: three of its mosaic, four of the scene that is mixed in.
+    pub partners: [usize; 7],
     /// The numbers of a training picture; none for validation.
     pub plan: Option<Plan>,
 }
@@ -47,11 +47,22 @@ impl Epoch {
         self.order.is_empty()
     }
 
+    /// Side of the pictures of a batch, around `side`.
+    pub fn side(&self, batch: usize, side: usize) -> usize {
+        match self.ranges {
+            Some(Ranges { multi_scale, .. }) if multi_scale > 0.0 => {
+                let mut stream = Stream::new(self.seed, self.number, batch as u32, Purpose::Size);
+                draw_side(&mut stream, side, multi_scale)
+            }
+            _ => side,
+        }
+    }
+
     /// The ticket of a position below `len`.
     pub fn ticket(&self, position: usize) -> Ticket {
         let sample = self.order[position];
         let Some(ranges) = &self.ranges else {
-            return Ticket { sample, partners: [sample; 3], plan: None };
+            return Ticket { sample, partners: [sample; 7], plan: None };
         };
         let length = self.order.len();
         let mut stream = Stream::new(self.seed, self.number, position as u32, Purpose::Augment);
