@@ -35,7 +35,8 @@ def apply_hook(hook: Hook, batch: Batch) -> Batch:
     for k, picture in enumerate(batch.images):
         mine = batch.batch_index == k
         b = batch.boxes_cxcywh_norm[mine].numpy()
-        corners = np.concatenate([b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2], axis=1) * side
+        corners = np.concatenate([b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2], axis=1)
+        corners = np.clip(corners * side, 0, side)  # rounding may lead out
         image = picture.permute(1, 2, 0).contiguous().numpy()
         returned = hook(image, corners, batch.classes[mine].numpy())
         image, corners, kinds = _checked(returned, tuple(image.shape))

@@ -48,12 +48,11 @@ fn hsv_from_rgb(rgb: [u8; 3]) -> (f32, f32, f32) {
     let [r, g, b] = rgb.map(f32::from);
     let value = most(most(r, g), b);
     let chroma = value - least(least(r, g), b);
-    let divisor = most(chroma, 1.0); // chroma is a whole number: greys get hue 0, black saturation 0
-    let from_red = (g - b) / divisor;
-    let from_green = 2.0 + (b - r) / divisor;
-    let from_blue = 4.0 + (r - g) / divisor;
-    let other = if value == g { from_green } else { from_blue };
-    (if value == r { from_red } else { other }, chroma / most(value, 1.0), value)
+    let (c, v) = (most(chroma, 1.0), most(value, 1.0)); // whole numbers: greys get hue 0, black saturation 0
+    let both = 1.0 / (c * v); // one division for two
+    let (start, difference) = if value == g { (2.0, b - r) } else { (4.0, r - g) };
+    let (start, difference) = if value == r { (0.0, g - b) } else { (start, difference) };
+    (start + difference * (both * v), chroma * (both * c), value)
 }
 
 #[inline(always)]
@@ -61,8 +60,14 @@ fn rgb_from_hsv(hue: f32, saturation: f32, value: f32) -> [u8; 3] {
     [5.0f32, 3.0, 1.0].map(|n| {
         let k = once_round(n + hue);
         let part = most(least(least(k, 4.0 - k), 1.0), 0.0);
-        (value - value * saturation * part + 0.5) as i32 as u8
+        rounded(value - value * saturation * part)
     })
+}
+
+/// The nearest whole number to one in 0..=255: the last bits of a float of at least 2^23 are its whole part.
+#[inline(always)]
+fn rounded(value: f32) -> u8 {
+    (value + 8_388_608.0).to_bits() as u8
 }
 
 /// A hue in -6..12, in 0..6.

@@ -6,10 +6,12 @@
 use std::ops::Range;
 
 use super::canvas::{Canvas, GREY, Placed, Rectangle};
-use super::lerp::{BlendNeighbours, LEVEL_BITS, Neighbours, Pixel, blend_pixel, run, weight};
+use super::lerp::{BlendNeighbours, LEVEL_BITS, Neighbours, Pixel, WEIGHT_BITS, blend_pixel, run, weight};
 use super::map::Line;
+use crate::simd::{Kernel, Vector};
 
 const GREY_PIXEL: Pixel = [(GREY as i16) << LEVEL_BITS; 4];
+const WEIGHT_MASK: u32 = (1 << WEIGHT_BITS) - 1;
 /// How far inside a tile a point must lie to be fetched without asking, and outside to be grey, in pixels.
 const MARGIN_PX: f64 = 2.0;
 /// Points nearer to the horizon are grey, as seen from the middle of the canvas, where this is 1.
@@ -19,12 +21,13 @@ const MAX_DEPTH: f64 = 1e3;
 #[derive(Debug)]
 pub(super) struct Oblique {
     neighbours: Neighbours,
+    places: Vec<u32>,
 }
 
 impl Oblique {
     /// For outputs of `side` columns.
     pub(super) fn new(side: usize) -> Self {
-        Self { neighbours: Neighbours::new(side) }
+        Self { neighbours: Neighbours::new(side), places: vec![0; side] }
     }
 
     /// Write some columns of the row whose canvas points are `line`.
@@ -45,20 +48,61 @@ impl Oblique {
     /// Collect the neighbours of columns that lie well inside a tile.
     fn fetch(&mut self, tile: &Placed, line: &Line, columns: &Range<usize>) {
         let stride = 3 * tile.image.width;
-        let (left, top) = (tile.left as f64, tile.top as f64);
-        let [a, b, c, d] = &mut self.neighbours.corners;
+        let places = &mut self.places[..columns.len()];
         let [wx, wy] = &mut self.neighbours.weights;
-        for (i, x) in columns.clone().enumerate() {
-            let (u, v) = at(line, x);
-            let (u, v) = (u - left, v - top);
-            let (column, row) = (u as u32, v as u32);
-            let offset = stride * row as usize + 3 * column as usize;
-            (a[i], b[i]) = pair(&tile.image.pixels[offset..]);
-            (c[i], d[i]) = pair(&tile.image.pixels[offset + stride..]);
-            wx[i] = [weight(u - f64::from(column)); 4];
-            wy[i] = [weight(v - f64::from(row)); 4];
+        run(Locate { line, tile, first: columns.start, places, weights: [wx, wy] });
+        let [a, b, c, d] = &mut self.neighbours.corners;
+        for ((((offset, a), b), c), d) in places.iter().zip(a).zip(b).zip(c).zip(d) {
+            (*a, *b) = pair(&tile.image.pixels[*offset as usize..]);
+            (*c, *d) = pair(&tile.image.pixels[*offset as usize + stride..]);
         }
     }
+}
+
+/// Finds the offsets of the upper left neighbours in a tile, and the weights of the others.
+struct Locate<'a> {
+    line: &'a Line,
+    tile: &'a Placed,
+    first: usize,
+    places: &'a mut [u32],
+    weights: [&'a mut [Pixel]; 2],
+}
+
+impl Kernel for Locate<'_> {
+    type Scalar = f32;
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector<Scalar = f32>>(self) {
+        let line = *self.line;
+        if line.step[2] == 0.0 {
+            let [(u, du), (v, dv)] = [0, 1].map(|i| (line.base[i] / line.base[2], line.step[i] / line.base[2]));
+            return self.locate(|x| (u + du * x, v + dv * x));
+        }
+        self.locate(|x| at(&line, x));
+    }
+}
+
+impl Locate<'_> {
+    #[inline(always)]
+    fn locate(self, point: impl Fn(f64) -> (f64, f64)) {
+        let stride = 3 * self.tile.image.width as u32;
+        let (left, top) = (self.tile.left as f64, self.tile.top as f64);
+        let [wx, wy] = self.weights;
+        for (i, ((place, wx), wy)) in self.places.iter_mut().zip(wx).zip(wy).enumerate() {
+            let (u, v) = point((self.first + i) as f64);
+            let (u, v) = (fixed(u - left), fixed(v - top));
+            *place = stride * (v >> WEIGHT_BITS) + 3 * (u >> WEIGHT_BITS);
+            *wx = [(u & WEIGHT_MASK) as i16; 4];
+            *wy = [(v & WEIGHT_MASK) as i16; 4];
+        }
+    }
+}
+
+/// A coordinate in 0..2^16 in units of a weight: the last bits of a float of at least 2^37 count them.
+#[inline(always)]
+fn fixed(coordinate: f64) -> u32 {
+    const WHOLE: f64 = (1u64 << (52 - WEIGHT_BITS)) as f64;
+    (coordinate + WHOLE).to_bits() as u32
 }
 
 /// Two pixels side by side, each with one byte of what follows.
@@ -72,8 +116,8 @@ fn pair(bytes: &[u8]) -> ([u8; 4], [u8; 4]) {
 
 /// The canvas point under a column.
 #[inline(always)]
-fn at(line: &Line, x: usize) -> (f64, f64) {
-    let [u, v, w] = [0, 1, 2].map(|i| line.base[i] + line.step[i] * x as f64);
+fn at(line: &Line, x: f64) -> (f64, f64) {
+    let [u, v, w] = [0, 1, 2].map(|i| line.base[i] + line.step[i] * x);
     (u / w, v / w)
 }
 
@@ -108,7 +152,7 @@ fn crossing(line: &Line, seen: Rectangle, margin: f64, columns: &Range<usize>) -
 
 /// A pixel by looking at the canvas.
 fn look_up(canvas: &Canvas, line: &Line, x: usize) -> Pixel {
-    let (u, v) = at(line, x);
+    let (u, v) = at(line, x as f64);
     let (column, row) = (u.floor(), v.floor());
     let (wx, wy) = (u - column, v - row);
     let (column, row) = (column as i64, row as i64);
