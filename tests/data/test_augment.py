@@ -1,4 +1,4 @@
-"""Training pictures against a slow oracle that draws its own numbers and builds the whole canvas; promises of each kind."""
+"""Training pictures against a slow oracle that draws its own numbers and builds the whole canvas."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def make_set(folder, *, segments, sizes=((64, 48), (40, 64), (64, 64), (33, 64),
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    made = {kind: make_set(tmp_path_factory.mktemp("set"), segments=kind == "polygons") for kind in ("boxes", "polygons")}
+    made = {
+        kind: make_set(tmp_path_factory.mktemp("set"), segments=kind == "polygons") for kind in ("boxes", "polygons")
+    }
     return {kind: open_dataset(path) for kind, path in made.items()}
 
 

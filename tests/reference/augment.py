@@ -1,4 +1,4 @@
-"""Slow oracle of a training picture in float64: draws its own numbers, builds the whole canvas, samples it pixel by pixel.
+"""Slow oracle of a training picture in float64: draws its own numbers, builds the whole canvas, samples every pixel.
 
 Written from the definitions (data.md 5 and 6) and the draw order stated in `rust/src/augment/plan.rs`; Philox from its
 paper. Returns planes as floats and boxes before rounding to float32.
@@ -66,7 +66,11 @@ def draw(seed, epoch, position, a, n):
     s = Stream(seed, epoch, position, 2)
     p = SimpleNamespace(first=draw_scene(s, a))
     back = [s.below(n) for _ in range(3)]
-    p.hue, p.sat, p.val = s.between(-a.hsv_h, a.hsv_h), 1 + s.between(-a.hsv_s, a.hsv_s), 1 + s.between(-a.hsv_v, a.hsv_v)
+    p.hue, p.sat, p.val = (
+        s.between(-a.hsv_h, a.hsv_h),
+        1 + s.between(-a.hsv_s, a.hsv_s),
+        1 + s.between(-a.hsv_v, a.hsv_v),
+    )
     p.ud, p.lr = s.unit() < a.flipud, s.unit() < a.fliplr
     u = s.unit()
     p.mix, p.cut = u < a.mixup, a.mixup <= u < a.mixup + a.cutmix
@@ -116,7 +120,9 @@ def tile(sample, base):
     gain = np.array([new[1] / w, new[0] / h])
     objects = [
         (b.reshape(2, 2) * gain, int(c), [p * gain for p in s])
-        for b, c, s in zip(sample.boxes_xyxy, sample.classes, sample.segments or [[]] * len(sample.classes), strict=True)
+        for b, c, s in zip(
+            sample.boxes_xyxy, sample.classes, sample.segments or [[]] * len(sample.classes), strict=True
+        )
     ]
     return np.rint(reference.resize(image, *new)), objects
 
@@ -165,7 +171,8 @@ def scene(r, samples, a, p, base, side, datas):
             for y in range(max(top, 0), min(top + h, 2 * base)):
                 x1, x2 = max(left, 0), min(left + w, 2 * base)
                 canvas[y, x1:x2] = image[y - top, x1 - left : x2 - left]
-            moved = [(b + [left, top], c, [q + [left, top] for q in s]) for b, c, s in found]
+            at = np.array([left, top])
+            moved = [(b + at, c, [q + at for q in s]) for b, c, s in found]
             objects += [o for o in (clip_object(o, 2 * base, 2 * base) for o in moved) if o]
     else:
         canvas, objects = tiles[0]
@@ -255,18 +262,23 @@ def picture(dataset, a, seed, epoch, position, base, side=None):
         free = [
             w
             for w in windows
-            if w[0] < w[2] and w[1] < w[3]
-            and all(min(b[1, 0], w[2]) <= max(b[0, 0], w[0]) or min(b[1, 1], w[3]) <= max(b[0, 1], w[1]) for b, _, _ in objects)
+            if w[0] < w[2]
+            and w[1] < w[3]
+            and all(
+                min(b[1, 0], w[2]) <= max(b[0, 0], w[0]) or min(b[1, 1], w[3]) <= max(b[0, 1], w[1])
+                for b, _, _ in objects
+            )
         ]
         if free:
             x1, y1, x2, y2 = free[int(p.pick * len(free))]
             image = image.copy()
             image[y1:y2, x1:x2] = other[y1:y2, x1:x2]
+            corner = np.array([x1, y1])
             for box, c, rings in others:
-                moved = (box - [x1, y1], c, [q - [x1, y1] for q in rings])
+                moved = (box - corner, c, [q - corner for q in rings])
                 o = clip_object(moved, x2 - x1, y2 - y1)
                 if o and kept(box, o[0], 1, bool(rings)):
-                    objects = [*objects, (o[0] + [x1, y1], c, [q + [x1, y1] for q in o[2]])]
+                    objects = [*objects, (o[0] + corner, c, [q + corner for q in o[2]])]
     if a.hsv_h or a.hsv_s or a.hsv_v:
         image = np.apply_along_axis(shift_hsv, 2, np.rint(image), p.hue, p.sat, p.val)
     return image.transpose(2, 0, 1), objects

@@ -53,7 +53,7 @@ def apply_hook(hook: Hook, batch: Batch) -> Batch:
     )
 
 
-def _checked(returned: Any, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.uint8], ...]:
+def _checked(returned: Any, shape: tuple[int, ...]) -> tuple[npt.NDArray[Any], ...]:
     """What a hook returned, or one line about what is wrong with it."""
     if not isinstance(returned, tuple) or len(returned) != 3:
         raise ConfigError(f"the hook must return (image, boxes, classes), got {type(returned).__name__}")

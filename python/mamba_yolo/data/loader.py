@@ -77,7 +77,7 @@ class Loader:
         self.threads = threads or min(torch.get_num_threads(), MAX_DEFAULT_THREADS)
         self.augment = augment if augment is not None else AugmentConfig()
         self.hook = hook if train else None
-        self._has_segments = any(sample.segments is not None for sample in dataset)
+        self._has_segments = any(any(sample.segments or ()) for sample in dataset)
         self._pipeline = _pipeline(dataset, imgsz, batch_size)
         self._epoch, self._position = 0, 0
         self._resumes = False
@@ -117,7 +117,8 @@ class Loader:
 
     def _to_batch(self, arrays: tuple[Any, ...]) -> Batch:
         """Torch tensors on the same memory, changed by the hook where there is one."""
-        batch = Batch(*(torch.from_numpy(array) for array in arrays[:6]))
+        images, boxes, classes, owners, samples, letterbox = map(torch.from_numpy, arrays[:6])
+        batch = Batch(images, boxes, classes, owners, samples, letterbox)
         if self.hook is not None:
             return apply_hook(self.hook, batch)
         if self._has_segments:
