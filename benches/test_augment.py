@@ -1,8 +1,8 @@
 """Training pictures from files on one thread: plain, mosaic, mixup, rotated, beside albumentations where installed.
 
-Run: `pytest benches/test_augment.py --benchmark-only -s`. Images per second of processor time, so that other work on the
-machine does not count; every file is under 8 names and decoded once per round (no tile is ready before). The peer decodes
-with OpenCV, pads after the map as ours does, and transforms the boxes too; it has no mosaic with partners of its own.
+Run: `pytest benches/test_augment.py --benchmark-only -s`. Images per second of processor time, so that other work on
+the machine does not count; every file is under 8 names, and no tile is ready before. The peer decodes with OpenCV, pads
+and maps with 114, and transforms the boxes too; it has no mosaic that finds its own partners.
 """
 
 from __future__ import annotations

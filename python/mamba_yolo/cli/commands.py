@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from mamba_yolo.augmentation import AugmentConfig
 from mamba_yolo.checks import check_imgsz, check_range
-from mamba_yolo.config import AugmentConfig, PredictConfig, TrainConfig, ValConfig
+from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig
 
 LabelFormat = Literal["yolo", "coco", "voc"]
 

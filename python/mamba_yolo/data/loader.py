@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from mamba_yolo.augmentation import AugmentConfig
 from mamba_yolo.checks import check_imgsz, check_range
-from mamba_yolo.config import AugmentConfig
 from mamba_yolo.data._native import native
 from mamba_yolo.data.hook import apply_hook
 from mamba_yolo.errors import ConfigError, ImageError
