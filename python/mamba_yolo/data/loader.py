@@ -78,6 +78,8 @@ class Loader:
         self.augment = augment if augment is not None else AugmentConfig()
         self.hook = hook if train else None
         self._has_segments = any(any(sample.segments or ()) for sample in dataset)
+        if train:
+            self._ranges(self.augment)  # refuses what the data set cannot have, before anything starts
         self._pipeline = _pipeline(dataset, imgsz, batch_size)
         self._epoch, self._position = 0, 0
         self._resumes = False
