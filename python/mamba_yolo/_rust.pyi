@@ -167,7 +167,10 @@ def letterbox(
 
 @final
 class Pipeline:
-    """A data set ready to be loaded: files, (N, 4) float32 corners, (N,) int64 classes, offsets per file."""
+    """A data set ready to be loaded: files, (N, 4) float32 corners, (N,) int64 classes, offsets per file.
+
+    Outlines are (P, 2) float32 points, offsets of polygons among points, offsets of boxes among polygons.
+    """
 
     def __new__(
         cls,
@@ -175,11 +178,12 @@ class Pipeline:
         boxes: npt.NDArray[np.float32],
         classes: npt.NDArray[np.int64],
         offsets: Sequence[int],
+        outlines: tuple[npt.NDArray[np.float32], Sequence[int], Sequence[int]],
         side: int,
         batch_size: int,
     ) -> Pipeline: ...
     def start(self, seed: int, epoch: int, first: int, ranges: Sequence[float] | None, threads: int) -> BatchStream:
-        """Start filling batches from position `first`; `ranges` are the eight numbers of AugmentConfig in its order."""
+        """Start filling batches from position `first`; `ranges` are the 15 numbers of AugmentConfig in its order."""
 
 @final
 class BatchStream:
@@ -195,10 +199,11 @@ class BatchStream:
             npt.NDArray[np.int64],
             npt.NDArray[np.int64],
             npt.NDArray[np.float32],
+            tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]],
         ]
         | None
     ):
-        """images, boxes_cxcywh_norm, classes, batch_index, sample_index, letterbox; None at the end."""
+        """images, boxes_cxcywh_norm, classes, batch_index, sample_index, letterbox, outlines; None at the end."""
 
     def stop(self) -> None:
         """Stop the threads."""

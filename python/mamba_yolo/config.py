@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
+from mamba_yolo.augmentation import AugmentConfig
 from mamba_yolo.checks import check_imgsz, check_range, unknown_name
 from mamba_yolo.errors import ConfigError
 
@@ -77,35 +78,6 @@ class DetectorConfig:
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
-    """How training images are varied; the names and defaults YOLO users know."""
-
-    hsv_h: float = 0.015
-    """Hue shift, fraction of the circle, drawn from ±this."""
-    hsv_s: float = 0.7
-    """Saturation gain, drawn from 1 ± this."""
-    hsv_v: float = 0.4
-    """Value gain, drawn from 1 ± this."""
-    translate: float = 0.1
-    """Shift, fraction of the image side, drawn from ±this."""
-    scale: float = 0.5
-    """Zoom, drawn from 1 ± this."""
-    fliplr: float = 0.5
-    """Probability of a left-right flip."""
-    flipud: float = 0.0
-    """Probability of an upside-down flip."""
-    mosaic: float = 1.0
-    """Probability that a training image is a mosaic of four."""
-
-    def __post_init__(self) -> None:
-        """Check every domain."""
-        for name in ("hsv_h", "hsv_s", "hsv_v", "fliplr", "flipud", "mosaic"):
-            check_range(name, getattr(self, name), 0, 1)
-        check_range("translate", self.translate, 0, 1)
-        check_range("scale", self.scale, 0, 0.99)
-
-
-@dataclass(frozen=True)
 class TrainConfig:
     """Options of `mamba-yolo train`; defaults are those of the official release."""
 
@@ -162,7 +134,7 @@ class TrainConfig:
     dfl: float = 1.5
     """Gain of the distribution focal loss."""
     close_mosaic: int = 10
-    """Epochs at the end without mosaic."""
+    """Epochs at the end without mosaic, mixup, cutmix and copy-paste."""
     patience: int = 100
     """Epochs without improvement after which training stops."""
     val_period: int = 1

@@ -11,7 +11,7 @@ mod stream;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::augment::Ranges;
+use crate::augment::{Ranges, Ring};
 use crate::error::{Error, Result};
 
 pub use planner::{Epoch, Ticket};
@@ -34,6 +34,37 @@ pub struct Index {
     pub classes: Vec<i64>,
     /// Where each picture's rows begin, and the end.
     pub offsets: Vec<usize>,
+    /// Outlines of the rows.
+    pub outlines: Outlines,
+}
+
+/// Polygons of boxes: those of row k are `objects[k]..objects[k + 1]`, the points of polygon r are
+/// `rings[r]..rings[r + 1]`.
+#[derive(Debug)]
+pub struct Outlines {
+    /// Corners (x, y) in pixels of the upright picture.
+    pub points: Vec<[f32; 2]>,
+    /// Where each polygon begins, and the end.
+    pub rings: Vec<usize>,
+    /// Where each row's polygons begin, and the end.
+    pub objects: Vec<usize>,
+}
+
+impl Outlines {
+    /// The polygons of a row.
+    fn of(&self, row: usize) -> Vec<Ring> {
+        let points = |r: usize| &self.points[self.rings[r]..self.rings[r + 1]];
+        let ring = |r: usize| points(r).iter().map(|&[x, y]| (f64::from(x), f64::from(y))).collect();
+        (self.objects[row]..self.objects[row + 1]).map(ring).collect()
+    }
+}
+
+/// Whether offsets bound so many parts and rise from 0 to `last`.
+fn are_offsets(offsets: &[usize], parts: usize, last: usize) -> bool {
+    offsets.len() == parts + 1
+        && offsets[0] == 0
+        && offsets[parts] == last
+        && offsets.windows(2).all(|pair| pair[0] <= pair[1])
 }
 
 impl Index {
@@ -41,19 +72,29 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::Argument`] when they do not.
-    pub fn new(paths: Vec<PathBuf>, boxes: Vec<[f32; 4]>, classes: Vec<i64>, offsets: Vec<usize>) -> Result<Self> {
-        let rising = offsets.windows(2).all(|pair| pair[0] <= pair[1]);
-        let complete = offsets.first() == Some(&0) && offsets.last() == Some(&boxes.len());
-        if offsets.len() != paths.len() + 1 || !rising || !complete || classes.len() != boxes.len() {
+    pub fn new(
+        paths: Vec<PathBuf>,
+        boxes: Vec<[f32; 4]>,
+        classes: Vec<i64>,
+        offsets: Vec<usize>,
+        outlines: Outlines,
+    ) -> Result<Self> {
+        let Outlines { points, rings, objects } = &outlines;
+        let fit = are_offsets(&offsets, paths.len(), boxes.len())
+            && classes.len() == boxes.len()
+            && are_offsets(objects, boxes.len(), rings.len().saturating_sub(1))
+            && are_offsets(rings, rings.len().saturating_sub(1), points.len());
+        if !fit {
             return Err(Error::Argument(format!(
-                "{} pictures, {} boxes, {} classes and {} offsets do not belong together",
+                "{} pictures, {} boxes, {} classes, {} offsets and {} polygons do not belong together",
                 paths.len(),
                 boxes.len(),
                 classes.len(),
-                offsets.len()
+                offsets.len(),
+                rings.len().saturating_sub(1)
             )));
         }
-        Ok(Self { paths, boxes, classes, offsets })
+        Ok(Self { paths, boxes, classes, offsets, outlines })
     }
 }
 

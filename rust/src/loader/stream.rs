@@ -24,6 +24,8 @@ const PREFETCH: usize = 2;
 pub struct Batch {
     /// B * 3 * side * side bytes, planar RGB.
     pub images: Vec<u8>,
+    /// Side of the pictures in pixels.
+    pub side: usize,
     /// Boxes of all pictures.
     pub targets: Vec<Target>,
     /// Which picture of the batch each box belongs to.
@@ -125,7 +127,8 @@ impl Filler {
 
     /// The batch of positions `at..end`, or none when told to stop.
     fn fill(&self, at: usize, end: usize) -> Result<Option<Batch>> {
-        let slot_bytes = 3 * self.shape.side * self.shape.side;
+        let side = self.epoch.side(at / self.shape.batch_size, self.shape.side);
+        let slot_bytes = 3 * side * side;
         let mut images = Vec::new();
         images
             .try_reserve_exact((end - at) * slot_bytes)
@@ -136,21 +139,21 @@ impl Filler {
                 return None;
             }
             let ticket = self.epoch.ticket(at + k);
-            Some(self.maker.make(&ticket, slot).map(|made| (ticket.sample, made)))
+            Some(self.maker.make(&ticket, side, slot).map(|made| (ticket.sample, made)))
         };
         let made: Vec<_> = self.pool.install(|| images.par_chunks_mut(slot_bytes).enumerate().map(make).collect());
         let Some(made) = made.into_iter().collect::<Option<Vec<_>>>() else {
             return Ok(None);
         };
-        made.into_iter().collect::<Result<Vec<_>>>().map(|made| Some(assemble(images, made)))
+        made.into_iter().collect::<Result<Vec<_>>>().map(|made| Some(assemble(images, side, made)))
     }
 }
 
-fn assemble(images: Vec<u8>, made: Vec<(usize, Made)>) -> Batch {
+fn assemble(images: Vec<u8>, side: usize, made: Vec<(usize, Made)>) -> Batch {
     let sample_index = made.iter().map(|(sample, _)| *sample as i64).collect();
     let letterbox = made.iter().map(|(_, made)| made.letterbox).collect();
     let counted = made.iter().enumerate();
     let batch_index = counted.flat_map(|(k, (_, made))| std::iter::repeat_n(k as i64, made.targets.len())).collect();
     let targets = made.into_iter().flat_map(|(_, made)| made.targets).collect();
-    Batch { images, targets, batch_index, sample_index, letterbox }
+    Batch { images, side, targets, batch_index, sample_index, letterbox }
 }

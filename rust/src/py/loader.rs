@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 
 use crate::augment::Ranges;
 use crate::error::Error;
-use crate::loader::{Batch, BatchStream, Index, Pipeline, Running, Shape};
+use crate::loader::{Batch, BatchStream, Index, Outlines, Pipeline, Running, Shape, Target};
 
 /// How long the interpreter waits before it looks for Ctrl-C.
 const SLICE: Duration = Duration::from_millis(50);
@@ -23,13 +23,15 @@ type Arrays<'py> = (
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyArray2<f32>>,
+    Segments<'py>,
 );
+
+type Segments<'py> = (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
 
 /// A data set ready to be loaded.
 #[pyclass(name = "Pipeline", frozen)]
 pub(super) struct PyPipeline {
     inner: Pipeline,
-    side: usize,
 }
 
 #[pymethods]
@@ -40,6 +42,7 @@ impl PyPipeline {
         boxes: PyReadonlyArray2<'_, f32>,
         classes: PyReadonlyArray1<'_, i64>,
         offsets: Vec<usize>,
+        outlines: (PyReadonlyArray2<'_, f32>, Vec<usize>, Vec<usize>),
         side: usize,
         batch_size: usize,
     ) -> PyResult<Self> {
@@ -47,31 +50,64 @@ impl PyPipeline {
             return Err(Error::Argument(format!("boxes must have 4 columns, got {}", boxes.as_array().ncols())).into());
         }
         let rows = boxes.as_array().rows().into_iter().map(|r| [r[0], r[1], r[2], r[3]]).collect();
-        let index = Index::new(paths, rows, classes.as_array().to_vec(), offsets)?;
-        Ok(Self { inner: Pipeline::new(index, Shape { side, batch_size })?, side })
+        let (points, rings, objects) = outlines;
+        if points.as_array().ncols() != 2 {
+            let columns = points.as_array().ncols();
+            return Err(Error::Argument(format!("points must have 2 columns, got {columns}")).into());
+        }
+        let points = points.as_array().rows().into_iter().map(|r| [r[0], r[1]]).collect();
+        let outlines = Outlines { points, rings, objects };
+        let index = Index::new(paths, rows, classes.as_array().to_vec(), offsets, outlines)?;
+        Ok(Self { inner: Pipeline::new(index, Shape { side, batch_size })? })
     }
 
-    /// Start loading; `ranges` are the eight numbers of `AugmentConfig` in its order, or None for validation.
+    /// Start loading; `ranges` are the numbers of `AugmentConfig` in its order, or None for validation.
     fn start(
         &self,
         seed: u64,
         epoch: u32,
         first: usize,
-        ranges: Option<[f64; 8]>,
+        ranges: Option<[f64; 15]>,
         threads: usize,
     ) -> PyResult<PyBatchStream> {
-        let ranges = ranges.map(|[hsv_h, hsv_s, hsv_v, translate, scale, fliplr, flipud, mosaic]| Ranges {
-            hsv_h,
-            hsv_s,
-            hsv_v,
-            translate,
-            scale,
-            fliplr,
-            flipud,
-            mosaic,
+        let ranges = ranges.map(|values| {
+            let [
+                hsv_h,
+                hsv_s,
+                hsv_v,
+                degrees,
+                translate,
+                scale,
+                shear,
+                perspective,
+                fliplr,
+                flipud,
+                mosaic,
+                mixup,
+                cutmix,
+                copy_paste,
+                multi_scale,
+            ] = values;
+            Ranges {
+                hsv_h,
+                hsv_s,
+                hsv_v,
+                degrees,
+                translate,
+                scale,
+                shear,
+                perspective,
+                fliplr,
+                flipud,
+                mosaic,
+                mixup,
+                cutmix,
+                copy_paste,
+                multi_scale,
+            }
         });
         let inner = self.inner.start((seed, epoch), first, ranges, threads)?;
-        Ok(PyBatchStream { inner, side: self.side })
+        Ok(PyBatchStream { inner })
     }
 }
 
@@ -79,7 +115,6 @@ impl PyPipeline {
 #[pyclass(name = "BatchStream", frozen)]
 pub(super) struct PyBatchStream {
     inner: BatchStream,
-    side: usize,
 }
 
 #[pymethods]
@@ -88,7 +123,7 @@ impl PyBatchStream {
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Arrays<'py>>> {
         loop {
             match py.detach(|| self.inner.wait(SLICE)) {
-                Running::Batch(batch) => return to_arrays(py, (*batch)?, self.side).map(Some),
+                Running::Batch(batch) => return to_arrays(py, (*batch)?).map(Some),
                 Running::Done => return Ok(None),
                 Running::Waiting => py.check_signals()?,
             }
@@ -101,8 +136,8 @@ impl PyBatchStream {
     }
 }
 
-fn to_arrays(py: Python<'_>, batch: Batch, side: usize) -> PyResult<Arrays<'_>> {
-    let (size, num_boxes) = (batch.sample_index.len(), batch.targets.len());
+fn to_arrays(py: Python<'_>, batch: Batch) -> PyResult<Arrays<'_>> {
+    let (size, side, num_boxes) = (batch.sample_index.len(), batch.side, batch.targets.len());
     let boxes: Vec<f32> = batch.targets.iter().flat_map(|t| t.cxcywh_norm).collect();
     let classes: Vec<i64> = batch.targets.iter().map(|t| t.class).collect();
     Ok((
@@ -112,5 +147,20 @@ fn to_arrays(py: Python<'_>, batch: Batch, side: usize) -> PyResult<Arrays<'_>> 
         batch.batch_index.into_pyarray(py),
         batch.sample_index.into_pyarray(py),
         batch.letterbox.concat().into_pyarray(py).reshape([size, 3])?,
+        to_segments(py, &batch.targets)?,
     ))
+}
+
+/// Points, where each polygon begins and ends, where each object's polygons begin and end.
+fn to_segments<'py>(py: Python<'py>, targets: &[Target]) -> PyResult<Segments<'py>> {
+    let (mut points, mut rings, mut objects) = (vec![], vec![0], vec![0]);
+    for target in targets {
+        for ring in &target.rings {
+            points.extend_from_slice(ring.as_flattened());
+            rings.push((points.len() / 2) as i64);
+        }
+        objects.push(rings.len() as i64 - 1);
+    }
+    let count = points.len() / 2;
+    Ok((points.into_pyarray(py).reshape([count, 2])?, rings.into_pyarray(py), objects.into_pyarray(py)))
 }
