@@ -101,19 +101,33 @@ def letterbox(
 
 @final
 class Pipeline:
-    """A data set ready to be loaded: files, (N, 4) float32 corners, (N,) int64 classes, offsets per file."""
+    """A data set ready to be loaded: (files, (height, width) each, (N, 4) float32 corners, (N,) classes, offsets)."""
 
     def __new__(
         cls,
-        paths: Sequence[str | os.PathLike[str]],
-        boxes: npt.NDArray[np.float32],
-        classes: npt.NDArray[np.int64],
-        offsets: Sequence[int],
+        rows: tuple[
+            Sequence[str | os.PathLike[str]],
+            Sequence[tuple[int, int]],
+            npt.NDArray[np.float32],
+            npt.NDArray[np.int64],
+            Sequence[int],
+        ],
         side: int,
         batch_size: int,
-    ) -> Pipeline: ...
+        *,
+        kind: str,
+        keep: str | os.PathLike[str] | None,
+        as_floats: bool,
+        skip: bool,
+        shard: tuple[int, int],
+    ) -> Pipeline:
+        """kind: train, square, rect; keep: None, "ram" or a cache file; shard: (rank, world size)."""
     def start(self, seed: int, epoch: int, first: int, ranges: Sequence[float] | None, threads: int) -> BatchStream:
         """Start filling batches from position `first`; `ranges` are the eight numbers of AugmentConfig in its order."""
+    def skipped(self) -> list[tuple[int, str]]:
+        """(sample, reason) of each picture that could not be read and was skipped."""
+    def num_decoded(self) -> int:
+        """How many pictures were decoded so far."""
 
 @final
 class BatchStream:
@@ -123,7 +137,7 @@ class BatchStream:
         self,
     ) -> (
         tuple[
-            npt.NDArray[np.uint8],
+            npt.NDArray[np.uint8] | npt.NDArray[np.float32],
             npt.NDArray[np.float32],
             npt.NDArray[np.int64],
             npt.NDArray[np.int64],

@@ -16,26 +16,11 @@ import torch
 from PIL import Image
 
 from data import reference
+from data.batches import flatten, loader
 from mamba_yolo.data import AugmentConfig, ImageError, Loader, open_dataset
 from mamba_yolo.errors import ConfigError
 
 PLAIN = AugmentConfig(hsv_h=0, hsv_s=0, hsv_v=0, translate=0, scale=0, fliplr=0, flipud=0, mosaic=0)
-
-
-def flatten(batches):
-    """Per picture: bytes, boxes, classes, sample."""
-    rows = []
-    for b in batches:
-        for k in range(len(b.images)):
-            mine = b.batch_index == k
-            parts = (b.images[k], b.boxes_cxcywh_norm[mine], b.classes[mine], b.sample_index[k], b.letterbox[k])
-            rows.append(b"".join(p.numpy().tobytes() for p in parts))
-    return rows
-
-
-def loader(path, **options):
-    settings = {"imgsz": 64, "batch_size": 2, "threads": 1, **options}
-    return Loader(open_dataset(path), **settings)
 
 
 @pytest.mark.parametrize("train", [True, False])

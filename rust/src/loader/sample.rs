@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::Index;
-use super::cache::{Tile, TileCache};
 use super::planner::Ticket;
+use super::tiles::{Tile, Tiles};
 use crate::augment::{BoxXyxy, Canvas, Plan, Warp, is_kept, shift_hsv, warp_into};
 use crate::error::Result;
-use crate::image::{Letterbox, Options, decode_file, letterbox_into, resize};
+use crate::image::{Letterbox, letterbox_into};
 
 /// A box of a finished picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,51 +18,58 @@ pub struct Target {
     pub class: i64,
 }
 
-/// A finished picture's targets and its letterbox [gain, left, top] (NaN when augmented).
+/// Which sample a finished picture is, its targets and its letterbox [gain, left, top] (NaN when augmented).
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Made {
+    pub(super) sample: usize,
     pub(super) targets: Vec<Target>,
     pub(super) letterbox: [f32; 3],
 }
+
+/// A picture before the warp: which sample it is, its canvas and its boxes there.
+type Scene = (usize, Canvas, Vec<(BoxXyxy, i64)>);
 
 /// Makes pictures; shared by all threads.
 #[derive(Debug)]
 pub(super) struct Maker {
     index: Arc<Index>,
-    tiles: Arc<TileCache>,
+    tiles: Arc<Tiles>,
     side: usize,
 }
 
 impl Maker {
-    pub(super) fn new(index: Arc<Index>, tiles: Arc<TileCache>, side: usize) -> Self {
+    pub(super) fn new(index: Arc<Index>, tiles: Arc<Tiles>, side: usize) -> Self {
         Self { index, tiles, side }
     }
 
-    /// Fill a slot of 3 * side * side bytes.
-    pub(super) fn make(&self, ticket: &Ticket, slot: &mut [u8]) -> Result<Made> {
+    pub(super) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Fill a slot of 3 * height * width bytes; augmented pictures are square.
+    pub(super) fn make(&self, ticket: &Ticket, size: (usize, usize), slot: &mut [u8]) -> Result<Made> {
         match &ticket.plan {
-            None => self.letterboxed(ticket.sample, slot),
+            None => self.letterboxed(ticket.sample, size, slot),
             Some(plan) => self.augmented(ticket, plan, slot),
         }
     }
 
-    fn letterboxed(&self, sample: usize, slot: &mut [u8]) -> Result<Made> {
-        let image = decode_file(&self.index.paths[sample], Options::default())?;
-        let target = (self.side, self.side);
-        let fit = Letterbox::fit((image.height, image.width), target, false);
-        letterbox_into(&image, target, fit, slot);
-        let side = self.side as f64;
+    fn letterboxed(&self, sample: usize, size: (usize, usize), slot: &mut [u8]) -> Result<Made> {
+        let Tile { sample, image, original } = self.tiles.get(sample)?;
+        let fit = Letterbox::within(original, self.side, size);
+        letterbox_into(&image, size, fit, slot);
         let targets = self.annotated(sample).map(|(b, class)| {
-            let b = b.clipped(image.height as f64, image.width as f64);
+            let b = b.clipped(original.0 as f64, original.1 as f64);
             let placed = b.mapped((fit.gain, fit.gain), (fit.left as f64, fit.top as f64));
-            Target { cxcywh_norm: placed.cxcywh_norm(side, side), class }
+            Target { cxcywh_norm: placed.cxcywh_norm(size.0 as f64, size.1 as f64), class }
         });
         let letterbox = [fit.gain as f32, fit.left as f32, fit.top as f32];
-        Ok(Made { targets: targets.collect(), letterbox })
+        Ok(Made { sample, targets: targets.collect(), letterbox })
     }
 
     fn augmented(&self, ticket: &Ticket, plan: &Plan, slot: &mut [u8]) -> Result<Made> {
-        let (canvas, boxes) = if plan.is_mosaic { self.mosaic(ticket, plan)? } else { self.single(ticket.sample)? };
+        let (sample, canvas, boxes) =
+            if plan.is_mosaic { self.mosaic(ticket, plan)? } else { self.single(ticket.sample)? };
         let warp = Warp::new(plan, &canvas, self.side);
         warp_into(&canvas, &warp, slot);
         shift_hsv(slot, &plan.gains);
@@ -72,49 +79,36 @@ impl Maker {
             let target = Target { cxcywh_norm: after.cxcywh_norm(side, side), class };
             is_kept(&before, &after, warp.gain).then_some(target)
         });
-        Ok(Made { targets: kept.collect(), letterbox: [f32::NAN; 3] })
+        Ok(Made { sample, targets: kept.collect(), letterbox: [f32::NAN; 3] })
     }
 
-    fn single(&self, sample: usize) -> Result<(Canvas, Vec<(BoxXyxy, i64)>)> {
-        let tile = self.tile(sample)?;
-        let boxes = self.boxes_on_tile(sample, &tile, (0, 0));
-        Ok((Canvas::single(tile.image), boxes))
+    fn single(&self, sample: usize) -> Result<Scene> {
+        let tile = self.tiles.get(sample)?;
+        let boxes = self.boxes_on_tile(&tile, (0, 0));
+        Ok((tile.sample, Canvas::single(tile.image), boxes))
     }
 
-    fn mosaic(&self, ticket: &Ticket, plan: &Plan) -> Result<(Canvas, Vec<(BoxXyxy, i64)>)> {
+    fn mosaic(&self, ticket: &Ticket, plan: &Plan) -> Result<Scene> {
         let samples = [ticket.sample, ticket.partners[0], ticket.partners[1], ticket.partners[2]];
-        let [a, b, c, d] = samples.map(|sample| self.tile(sample));
+        let [a, b, c, d] = samples.map(|sample| self.tiles.get(sample));
         let tiles = [a?, b?, c?, d?];
         let centre = [plan.centre.0, plan.centre.1].map(|part| (part * self.side as f64) as usize);
         let canvas = Canvas::mosaic(tiles.clone().map(|tile| tile.image), self.side, (centre[0], centre[1]));
         let (height, width) = (canvas.height as f64, canvas.width as f64);
-        let placed = samples.iter().zip(&tiles).zip(&canvas.tiles);
+        let placed = tiles.iter().zip(&canvas.tiles);
         let boxes = placed
-            .flat_map(|((&sample, tile), place)| self.boxes_on_tile(sample, tile, (place.left, place.top)))
+            .flat_map(|(tile, place)| self.boxes_on_tile(tile, (place.left, place.top)))
             .map(|(b, class)| (b.clipped(height, width), class))
             .filter(|(b, _)| b.width() > 0.0 && b.height() > 0.0)
             .collect();
-        Ok((canvas, boxes))
+        Ok((tiles[0].sample, canvas, boxes))
     }
 
-    /// The picture with its longer side at the output side (rounded up, as the shorter one).
-    fn tile(&self, sample: usize) -> Result<Tile> {
-        self.tiles.get(sample, || {
-            let image = decode_file(&self.index.paths[sample], Options::default())?;
-            let original = (image.height, image.width);
-            let ratio = self.side as f64 / image.height.max(image.width) as f64;
-            let scaled = |of: usize| ((of as f64 * ratio).ceil() as usize).clamp(1, self.side);
-            let (height, width) = (scaled(image.height), scaled(image.width));
-            let image = if (height, width) == original { image } else { resize(&image, height, width) };
-            Ok(Tile { image: Arc::new(image), original })
-        })
-    }
-
-    fn boxes_on_tile(&self, sample: usize, tile: &Tile, at: (i64, i64)) -> Vec<(BoxXyxy, i64)> {
+    fn boxes_on_tile(&self, tile: &Tile, at: (i64, i64)) -> Vec<(BoxXyxy, i64)> {
         let (height, width) = (tile.original.0 as f64, tile.original.1 as f64);
         let scale = (tile.image.width as f64 / width, tile.image.height as f64 / height);
         let shift = (at.0 as f64, at.1 as f64);
-        self.annotated(sample).map(|(b, class)| (b.clipped(height, width).mapped(scale, shift), class)).collect()
+        self.annotated(tile.sample).map(|(b, class)| (b.clipped(height, width).mapped(scale, shift), class)).collect()
     }
 
     /// Boxes of a sample in pixels of the upright picture.

@@ -6,18 +6,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray4, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
+use super::arrays::{corners, slice};
 use crate::augment::Ranges;
 use crate::error::Error;
-use crate::loader::{Batch, BatchStream, Index, Pipeline, Running, Shape};
+use crate::loader::{Batch, BatchStream, Index, Keep, Kind, Pipeline, Pixels, Running, Settings};
 
 /// How long the interpreter waits before it looks for Ctrl-C.
 const SLICE: Duration = Duration::from_millis(50);
 
 type Arrays<'py> = (
-    Bound<'py, PyArray4<u8>>,
+    Bound<'py, PyAny>,
     Bound<'py, PyArray2<f32>>,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyArray1<i64>>,
@@ -25,30 +26,47 @@ type Arrays<'py> = (
     Bound<'py, PyArray2<f32>>,
 );
 
+/// Rows of the index as Python hands them over: paths, (height, width), corners, classes, offsets.
+type Rows<'py> =
+    (Vec<PathBuf>, Vec<(usize, usize)>, PyReadonlyArray2<'py, f32>, PyReadonlyArray1<'py, i64>, Vec<usize>);
+
 /// A data set ready to be loaded.
 #[pyclass(name = "Pipeline", frozen)]
-pub(super) struct PyPipeline {
-    inner: Pipeline,
-    side: usize,
-}
+pub(super) struct PyPipeline(Pipeline);
 
 #[pymethods]
 impl PyPipeline {
+    /// `keep` is None, "ram" or the path of a cache file; `kind` is "train", "square" or "rect".
     #[new]
+    #[pyo3(signature = (rows, side, batch_size, *, kind, keep, as_floats, skip, shard))]
+    #[allow(clippy::too_many_arguments)] // one per setting, by name
     fn new(
-        paths: Vec<PathBuf>,
-        boxes: PyReadonlyArray2<'_, f32>,
-        classes: PyReadonlyArray1<'_, i64>,
-        offsets: Vec<usize>,
+        py: Python<'_>,
+        rows: Rows<'_>,
         side: usize,
         batch_size: usize,
+        kind: &str,
+        keep: Option<PathBuf>,
+        as_floats: bool,
+        skip: bool,
+        shard: (usize, usize),
     ) -> PyResult<Self> {
-        if boxes.as_array().ncols() != 4 {
-            return Err(Error::Argument(format!("boxes must have 4 columns, got {}", boxes.as_array().ncols())).into());
-        }
-        let rows = boxes.as_array().rows().into_iter().map(|r| [r[0], r[1], r[2], r[3]]).collect();
-        let index = Index::new(paths, rows, classes.as_array().to_vec(), offsets)?;
-        Ok(Self { inner: Pipeline::new(index, Shape { side, batch_size })?, side })
+        let (paths, sizes, boxes, classes, offsets) = rows;
+        let boxes = corners(&boxes)?.to_vec();
+        let index = Index { paths, sizes, boxes, classes: slice(&classes)?.to_vec(), offsets }.checked()?;
+        let kind = match kind {
+            "train" => Kind::Train,
+            "square" => Kind::Square,
+            "rect" => Kind::Rect,
+            _ => return Err(Error::Argument(format!("kind must be train, square or rect, got {kind}")).into()),
+        };
+        let keep = match keep {
+            None => Keep::Nothing,
+            Some(word) if word.as_os_str() == "ram" => Keep::Ram,
+            Some(path) => Keep::Disk(path),
+        };
+        let settings = Settings { side, batch_size, kind, as_floats, skip, rank: shard.0, world: shard.1 };
+        Ok(Self(py.detach(|| Pipeline::new(index, settings, &keep))?))
     }
 
     /// Start loading; `ranges` are the eight numbers of `AugmentConfig` in its order, or None for validation.
@@ -70,25 +88,31 @@ impl PyPipeline {
             flipud,
             mosaic,
         });
-        let inner = self.inner.start((seed, epoch), first, ranges, threads)?;
-        Ok(PyBatchStream { inner, side: self.side })
+        Ok(PyBatchStream(self.0.start((seed, epoch), first, ranges, threads)?))
+    }
+
+    /// (sample, reason) of each picture that could not be read and was skipped.
+    fn skipped(&self) -> Vec<(usize, String)> {
+        self.0.skipped()
+    }
+
+    /// How many pictures were decoded so far.
+    fn num_decoded(&self) -> usize {
+        self.0.num_decoded()
     }
 }
 
 /// Batches of one epoch.
 #[pyclass(name = "BatchStream", frozen)]
-pub(super) struct PyBatchStream {
-    inner: BatchStream,
-    side: usize,
-}
+pub(super) struct PyBatchStream(BatchStream);
 
 #[pymethods]
 impl PyBatchStream {
     /// The next batch as arrays, or None at the end; the interpreter runs on while it waits.
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Arrays<'py>>> {
         loop {
-            match py.detach(|| self.inner.wait(SLICE)) {
-                Running::Batch(batch) => return to_arrays(py, (*batch)?, self.side).map(Some),
+            match py.detach(|| self.0.wait(SLICE)) {
+                Running::Batch(batch) => return to_arrays(py, (*batch)?).map(Some),
                 Running::Done => return Ok(None),
                 Running::Waiting => py.check_signals()?,
             }
@@ -97,20 +121,25 @@ impl PyBatchStream {
 
     /// Stop the threads.
     fn stop(&self) {
-        self.inner.stop();
+        self.0.stop();
     }
 }
 
-fn to_arrays(py: Python<'_>, batch: Batch, side: usize) -> PyResult<Arrays<'_>> {
-    let (size, num_boxes) = (batch.sample_index.len(), batch.targets.len());
+fn to_arrays(py: Python<'_>, batch: Batch) -> PyResult<Arrays<'_>> {
+    let (count, num_boxes) = (batch.sample_index.len(), batch.targets.len());
+    let shape = [count, 3, batch.size.0, batch.size.1];
     let boxes: Vec<f32> = batch.targets.iter().flat_map(|t| t.cxcywh_norm).collect();
     let classes: Vec<i64> = batch.targets.iter().map(|t| t.class).collect();
+    let images = match batch.images {
+        Pixels::Bytes(values) => values.into_pyarray(py).reshape(shape)?.into_any(),
+        Pixels::Floats(values) => values.into_pyarray(py).reshape(shape)?.into_any(),
+    };
     Ok((
-        batch.images.into_pyarray(py).reshape([size, 3, side, side])?,
+        images,
         boxes.into_pyarray(py).reshape([num_boxes, 4])?,
         classes.into_pyarray(py),
         batch.batch_index.into_pyarray(py),
         batch.sample_index.into_pyarray(py),
-        batch.letterbox.concat().into_pyarray(py).reshape([size, 3])?,
+        batch.letterbox.concat().into_pyarray(py).reshape([count, 3])?,
     ))
 }
