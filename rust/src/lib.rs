@@ -6,6 +6,7 @@ pub mod augment;
 pub mod cpu;
 pub mod error;
 pub mod image;
+pub mod labels;
 pub mod loader;
 pub mod nms;
 pub mod random;

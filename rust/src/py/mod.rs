@@ -4,6 +4,7 @@
 mod arrays;
 mod errors;
 mod image;
+mod labels;
 mod loader;
 mod nms;
 mod scan;
@@ -14,6 +15,8 @@ mod tensors;
 mod _rust {
     #[pymodule_export]
     use super::image::{decode_bytes, decode_file, image_sizes, letterbox};
+    #[pymodule_export]
+    use super::labels::{files_below, scan_labels};
     #[pymodule_export]
     use super::loader::{PyBatchStream, PyPipeline};
     #[pymodule_export]
