@@ -21,12 +21,14 @@ __all__ = [
     "cpu_level",
     "decode_bytes",
     "decode_file",
+    "files_below",
     "image_sizes",
     "letterbox",
     "nms_boxes",
     "nms_head",
     "scan_backward",
     "scan_forward",
+    "scan_labels",
     "thread_owner",
 ]
 
@@ -98,6 +100,22 @@ def letterbox(
     pixels: npt.NDArray[np.uint8], height: int, width: int, scale_up: bool
 ) -> tuple[npt.NDArray[np.uint8], float, int, int]:
     """(3, height, width) planes of an (H, W, 3) picture, gain, left and top padding."""
+
+def files_below(folder: str | os.PathLike[str], suffixes: Sequence[str]) -> list[str]:
+    """Entries below a folder whose names have one of the suffixes (lower case, with the dot)."""
+
+def scan_labels(
+    pictures: Sequence[tuple[str, str]], classes: Sequence[int] | None, keep: str | None, num_threads: int
+) -> tuple[
+    list[tuple[int, int]],
+    list[tuple[int, str]],
+    list[int],
+    tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], list[int], npt.NDArray[np.float32]],
+    list[int],
+    int,
+    bool,
+]:
+    """Headers and label files of (picture, label file) pairs; see data/labels.py."""
 
 @final
 class Pipeline:

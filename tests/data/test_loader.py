@@ -164,6 +164,7 @@ def test_colours_equal_the_standard_library(tmp_path):
 def test_crowds_are_left_out_and_background_is_kept(yolo_set):
     dataset = open_dataset(yolo_set)
     sample = dataset[1]
+    dataset._samples = list(dataset)
     dataset._samples[1] = sample._replace(is_crowd=np.array([True, False]))
     (yolo_set.parent / "labels/train/train0.txt").unlink()
     batches = list(Loader(dataset, imgsz=64, train=False, threads=1).epoch(0))

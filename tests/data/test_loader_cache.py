@@ -15,12 +15,6 @@ from mamba_yolo.data import ImageError, Loader, open_dataset
 from mamba_yolo.errors import ConfigError
 
 
-@pytest.fixture(autouse=True)
-def cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("MAMBA_YOLO_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 @pytest.mark.parametrize("cache", ["ram", "disk"])
 @pytest.mark.parametrize("kind", [{"train": True}, {"train": False}, {"train": False, "rect": True}])
 def test_caches_give_the_same_bytes_and_decode_once(yolo_set, cache, kind):

@@ -12,6 +12,8 @@ const GRID: f64 = 65536.0;
 const REPORTED_OVERHANG: f64 = 0.01;
 /// Larger files are no label files.
 const MAX_BYTES: u64 = 64 << 20;
+/// Larger class ids are judged in Python.
+const MAX_CLASS: f64 = 65_535.0;
 /// Up to so many objects are compared each with each.
 const MAX_PAIRWISE: usize = 256;
 
@@ -72,7 +74,7 @@ fn number(column: &str) -> Option<f64> {
 
 /// The class's place among the known ones.
 fn class_number(class: f64, classes: Option<&[i64]>) -> Option<i64> {
-    if class.fract() != 0.0 || !(0.0..1e9).contains(&class) {
+    if class.fract() != 0.0 || !(0.0..=MAX_CLASS).contains(&class) {
         return None;
     }
     let class = class as i64;
@@ -132,5 +134,5 @@ impl Objects {
 
 /// Within 0..=limit, on the grid.
 fn on_grid(value: f64, limit: f64) -> f32 {
-    ((value.clamp(0.0, limit) * GRID).round_ties_even() / GRID) as f32
+    ((value.clamp(0.0, limit) * GRID).round_ties_even() / GRID + 0.0) as f32 // + 0.0: no negative zero
 }

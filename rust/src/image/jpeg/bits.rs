@@ -10,9 +10,10 @@ const MAX_CODE: usize = 16;
 /// Zeros behind the data, so that refills never reach past the buffer.
 const PADDING: usize = 64;
 
-/// Entropy-coded bytes without stuffing, and how many bytes of the file they took.
-pub(super) fn unstuff(bytes: &[u8]) -> (Vec<u8>, usize) {
-    let mut clean = Vec::with_capacity(bytes.len() + PADDING);
+/// Put the entropy-coded bytes into `clean` without their stuffing; how many bytes of the file they took.
+pub(super) fn unstuff(bytes: &[u8], clean: &mut Vec<u8>) -> usize {
+    clean.clear();
+    clean.reserve(bytes.len() + PADDING);
     let mut at = 0;
     loop {
         let (words, _) = bytes[at..].as_chunks::<8>();
@@ -33,7 +34,7 @@ pub(super) fn unstuff(bytes: &[u8]) -> (Vec<u8>, usize) {
         }
     }
     clean.resize(clean.len() + PADDING, 0);
-    (clean, at)
+    at
 }
 
 fn has_ff(word: u64) -> bool {

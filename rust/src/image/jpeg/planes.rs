@@ -5,20 +5,26 @@
 
 use libjpeg_turbo_rs::simd::SimdRoutines;
 
-use super::super::allocate;
-
 /// One component: whole blocks, of which `size` is the picture.
-#[derive(Default)]
 pub(super) struct Plane {
-    samples: Vec<u8>,
+    pub(super) samples: Vec<u8>,
     stride: usize,
     size: (usize, usize),
 }
 
 impl Plane {
-    /// A plane of `size` (height, width) in blocks that cover `padded`.
-    pub(super) fn new(size: (usize, usize), padded: (usize, usize)) -> Option<Self> {
-        Some(Self { samples: allocate(padded.0 * padded.1).ok()?, stride: padded.1, size })
+    /// An empty plane in a used buffer.
+    pub(super) fn in_buffer(samples: Vec<u8>) -> Self {
+        Self { samples, stride: 0, size: (0, 0) }
+    }
+
+    /// Become a plane of `size` (height, width) in blocks that cover `padded`; every block is to be put.
+    pub(super) fn shape(&mut self, size: (usize, usize), padded: (usize, usize)) -> Option<()> {
+        let length = padded.0 * padded.1;
+        self.samples.try_reserve(length.saturating_sub(self.samples.len())).ok()?;
+        self.samples.resize(length, 0);
+        (self.stride, self.size) = (padded.1, size);
+        Some(())
     }
 
     /// Store the block at a row and column of blocks.
