@@ -25,8 +25,8 @@ pub use tiles::Keep;
 use tiles::Tiles;
 
 /// Mosaic partners lie at most this many positions back.
-const MAX_WINDOW: usize = 256;
-/// Memory for the tiles of that window; larger pictures have a shorter one.
+const MAX_WINDOW: usize = 128;
+/// Memory for twice the tiles of that window; larger pictures have a shorter one.
 const WINDOW_BYTES: usize = 320 << 20;
 /// But never fewer tiles than this.
 const MIN_WINDOW: usize = 16;
@@ -103,7 +103,7 @@ pub struct Settings {
 impl Settings {
     /// Positions from which mosaic partners are drawn.
     pub(crate) fn window(&self) -> usize {
-        (WINDOW_BYTES / (3 * self.side * self.side)).clamp(MIN_WINDOW, MAX_WINDOW)
+        (WINDOW_BYTES / (6 * self.side * self.side)).clamp(MIN_WINDOW, MAX_WINDOW)
     }
 }
 

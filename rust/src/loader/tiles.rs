@@ -55,7 +55,8 @@ pub(super) struct Tiles {
 
 impl Tiles {
     pub(super) fn new(index: Arc<Index>, settings: Settings, keep: &Keep) -> Result<Self> {
-        let recent = || TileCache::new(settings.window() + settings.batch_size.min(64) + 16);
+        // Twice the window: what is made again at the start of an epoch must not push out what is still needed.
+        let recent = || TileCache::new(2 * settings.window() + 32);
         let store = match keep {
             Keep::Nothing if settings.kind == Kind::Train => Store::Recent(recent()),
             Keep::Nothing => Store::Nothing,

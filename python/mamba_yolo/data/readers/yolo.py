@@ -22,13 +22,13 @@ from mamba_yolo.data.readers.files import (
     read_text,
     report_duplicate_stems,
     report_unreadable,
-    sample_order,
     split_names,
 )
 from mamba_yolo.errors import DataError, MissingFileError
 
 BOX_COLUMNS = 5
 MIN_POLYGON_COLUMNS = 7
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_CLASS = 65_535  # where no names say which classes there are
 
 
@@ -54,7 +54,7 @@ def read_folder(images: Path, names: dict[int, str] | None) -> Reading:
 def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; nothing in it is executed."""
     try:
-        config = yaml.safe_load(read_text(path))
+        config = yaml.load(read_text(path), Loader=SAFE_LOADER)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
@@ -83,6 +83,11 @@ def class_names(config: dict[str, Any], path: Path) -> dict[int, str] | None:
 def label_path(image: Path) -> Path:
     """Where the labels of a picture lie."""
     return Path(_label_name(os.fspath(image)))
+
+
+def _name_order(image: str) -> tuple[str, str]:
+    """`sample_order` on text."""
+    return os.path.splitext(os.path.basename(image))[0], image  # noqa: PTH119, PTH122
 
 
 def _label_name(image: str) -> str:
@@ -115,7 +120,8 @@ def _images_of(entry: str, base: Path, source: Path) -> list[Path]:
 
 
 def _read(images: list[Path], names: dict[int, str] | None, problems: list[Problem]) -> Reading:
-    ordered = sorted(set(images), key=sample_order)
+    by_name = {os.fspath(image): image for image in images}
+    ordered = [by_name[name] for name in sorted(by_name, key=_name_order)]
     labels = [_label_name(os.fspath(image)) for image in ordered]
     found = scan(ordered, labels, None if names is None else list(names))
     report_unreadable(((ordered[i], reason) for i, reason in found.unreadable), problems)
