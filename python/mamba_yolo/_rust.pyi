@@ -26,6 +26,7 @@ __all__ = [
     "depthwise_backward",
     "depthwise_forward",
     "encode_rle",
+    "files_below",
     "fill_polygons",
     "fuse_boxes",
     "image_sizes",
@@ -39,6 +40,7 @@ __all__ = [
     "rle_from_polygon",
     "scan_backward",
     "scan_forward",
+    "scan_labels",
     "thread_owner",
 ]
 
@@ -165,25 +167,56 @@ def letterbox(
 ) -> tuple[npt.NDArray[np.uint8], float, int, int]:
     """(3, height, width) planes of an (H, W, 3) picture, gain, left and top padding."""
 
+def files_below(folder: str | os.PathLike[str], suffixes: Sequence[str]) -> list[str]:
+    """Entries below a folder whose names have one of the suffixes (lower case, with the dot)."""
+
+def scan_labels(
+    pictures: Sequence[tuple[str, str]], classes: Sequence[int] | None, keep: str | None, num_threads: int
+) -> tuple[
+    list[tuple[int, int]],
+    list[tuple[int, str]],
+    list[int],
+    tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], list[int], npt.NDArray[np.float32]],
+    list[int],
+    int,
+    bool,
+]:
+    """Headers and label files of (picture, label file) pairs; see data/labels.py."""
+
 @final
 class Pipeline:
-    """A data set ready to be loaded: files, (N, 4) float32 corners, (N,) int64 classes, offsets per file.
+    """A data set ready to be loaded.
 
-    Outlines are (P, 2) float32 points, offsets of polygons among points, offsets of boxes among polygons.
+    Rows are files, (height, width) each, (N, 4) float32 corners, (N,) int64 classes, offsets per file, and outlines:
+    these are (P, 2) float32 points, offsets of polygons among points, offsets of boxes among polygons.
     """
 
     def __new__(
         cls,
-        paths: Sequence[str | os.PathLike[str]],
-        boxes: npt.NDArray[np.float32],
-        classes: npt.NDArray[np.int64],
-        offsets: Sequence[int],
-        outlines: tuple[npt.NDArray[np.float32], Sequence[int], Sequence[int]],
+        rows: tuple[
+            Sequence[str | os.PathLike[str]],
+            Sequence[tuple[int, int]],
+            npt.NDArray[np.float32],
+            npt.NDArray[np.int64],
+            Sequence[int],
+            tuple[npt.NDArray[np.float32], Sequence[int], Sequence[int]],
+        ],
         side: int,
         batch_size: int,
-    ) -> Pipeline: ...
+        *,
+        kind: str,
+        keep: str | os.PathLike[str] | None,
+        as_floats: bool,
+        skip: bool,
+        shard: tuple[int, int],
+    ) -> Pipeline:
+        """kind: train, square, rect; keep: None, "ram" or a cache file; shard: (rank, world size)."""
     def start(self, seed: int, epoch: int, first: int, ranges: Sequence[float] | None, threads: int) -> BatchStream:
         """Start filling batches from position `first`; `ranges` are the 15 numbers of AugmentConfig in its order."""
+    def skipped(self) -> list[tuple[int, str]]:
+        """(sample, reason) of each picture that could not be read and was skipped."""
+    def num_decoded(self) -> int:
+        """How many pictures were decoded so far."""
 
 @final
 class BatchStream:
@@ -193,7 +226,7 @@ class BatchStream:
         self,
     ) -> (
         tuple[
-            npt.NDArray[np.uint8],
+            npt.NDArray[np.uint8] | npt.NDArray[np.float32],
             npt.NDArray[np.float32],
             npt.NDArray[np.int64],
             npt.NDArray[np.int64],

@@ -26,6 +26,7 @@ Pyramid = Literal["p3-p5", "p2-p5"]
 Initialization = Literal["release", "mamba"]
 Optimizer = Literal["auto", "sgd", "adamw"]
 Dtype = Literal["float32", "bfloat16"]
+Cache = Literal["off", "ram", "disk"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class TrainConfig:
     """auto, cpu, cuda or cuda:N."""
     workers: int = 0
     """Threads that load images; 0 means as many as torch uses, at most 8."""
+    cache: Cache = "off"
+    """Keep decoded pictures: off (or False), ram, or disk (below MAMBA_YOLO_CACHE); each takes what fits into half."""
     project: str = "runs"
     """Folder of all runs."""
     name: str = "train"
@@ -152,6 +155,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check every domain."""
+        _accept_false(self)
         _check_literals(self)
         check_imgsz(self.imgsz)
         for name in ("epochs", "batch", "patience", "val_period", "max_det"):
@@ -190,11 +194,16 @@ class ValConfig:
     """float32, or bfloat16 where the device has it (quicker, scores differ a little; scan state float32)."""
     workers: int = 0
     """Threads that load images; 0 means as many as torch uses, at most 8."""
+    cache: Cache = "off"
+    """Keep decoded pictures: off (or False), ram, or disk (below MAMBA_YOLO_CACHE); each takes what fits into half."""
+    rect: bool = False
+    """Batches sorted by aspect ratio and no larger than their pictures need: quicker, scores differ a little."""
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
 
     def __post_init__(self) -> None:
         """Check every domain."""
+        _accept_false(self)
         _check_literals(self)
         check_imgsz(self.imgsz)
         check_range("batch", self.batch, 1, 10**6)
@@ -287,23 +296,16 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-_LITERALS: dict[str, tuple[str, ...]] = {
-    "task": get_args(Task),
-    "variant": get_args(Variant),
-    "downsampling": get_args(Downsampling),
-    "channel_mlp": get_args(ChannelMlp),
-    "neck_block": get_args(NeckBlock),
-    "pyramid": get_args(Pyramid),
-    "initialization": get_args(Initialization),
-    "optimizer": get_args(Optimizer),
-    "dtype": get_args(Dtype),
-}
+def _accept_false(config: Any) -> None:
+    """`cache=False` is what YOLO users write for "off"."""
+    if config.cache in (False, "False", "false"):
+        object.__setattr__(config, "cache", "off")
 
 
 def _check_literals(config: Any) -> None:
     """Raise ConfigError when a field with a fixed list of values holds another."""
     for f in dataclasses.fields(config):
-        allowed = _LITERALS.get(f.name)
+        allowed = get_args(globals().get(str(f.type)))
         if allowed and (value := getattr(config, f.name)) not in allowed:
             raise ConfigError(f"{f.name} must be one of {', '.join(allowed)}, got {value!r}")
 

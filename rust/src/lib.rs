@@ -8,6 +8,7 @@ pub mod cpu;
 pub mod error;
 pub mod fused;
 pub mod image;
+pub mod labels;
 pub mod loader;
 pub mod masks;
 pub mod nms;

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from data.batches import flatten
 from mamba_yolo.data import AugmentConfig, Loader, open_dataset
 from mamba_yolo.errors import ConfigError
 from reference import augment as oracle
@@ -63,7 +64,9 @@ def sets(tmp_path_factory):
     made = {
         kind: make_set(tmp_path_factory.mktemp("set"), segments=kind == "polygons") for kind in ("boxes", "polygons")
     }
-    return {kind: open_dataset(path) for kind, path in made.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAMBA_YOLO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return {kind: open_dataset(path) for kind, path in made.items()}
 
 
 def pictures(dataset, augment, *, epoch=0, imgsz=64, **options):
@@ -151,6 +154,37 @@ def test_batch_size_changes_nothing_without_multi_scale(sets):
     assert base == [image.tobytes() for image, *_ in pictures(sets["polygons"], augment, batch_size=5)]
 
 
+EVERYTHING = AugmentConfig(**{**KINDS["all"], "multi_scale": True})
+
+
+def test_caches_ranks_and_resuming_change_nothing_and_partners_cost_no_decode(sets):
+    options = {"imgsz": 64, "batch_size": 2, "seed": 5, "augment": EVERYTHING}
+    one = Loader(sets["polygons"], threads=1, **options)
+    whole = list(one.epoch(1))
+    assert flatten(one.epoch(2))
+    assert one._pipeline().num_decoded() == len(sets["polygons"])
+    for cache in ("ram", "disk"):
+        assert flatten(Loader(sets["polygons"], threads=7, cache=cache, **options).epoch(1)) == flatten(whole)
+    ranks = [list(Loader(sets["polygons"], threads=2, rank=r, world_size=2, **options).epoch(1)) for r in (0, 1)]
+    assert flatten([ranks[0][0], ranks[1][0], ranks[0][1]]) == flatten(whole)
+    rest = Loader(sets["polygons"], threads=2, **options)
+    rest.load_state_dict({**rest.state_dict(), "epoch": 1, "position": 2})
+    assert flatten(rest.epoch(1)) == flatten(whole[1:])
+
+
+def test_a_partner_that_vanished_is_replaced_with_its_labels(tmp_path):
+    dataset = open_dataset(make_set(tmp_path, segments=True))
+    dataset[2].path.unlink()
+    augment = dataclasses.replace(PLAIN, mixup=1.0, mosaic=1.0, copy_paste=1.0)
+    one, two = (list(pictures(dataset, augment, on_error="skip", threads=t)) for t in (1, 3))
+    without = [sample for i, sample in enumerate(dataset) if i != 2]
+    dataset._samples = [*without[:2], without[2], *without[2:]]
+    for (a, b, c, _), (d, e, f, _), (g, h, i, _) in zip(one, two, pictures(dataset, augment), strict=True):
+        assert a.tobytes() == d.tobytes() == g.tobytes()
+        assert b.tobytes() == e.tobytes() == h.tobytes()
+        assert c == f == i
+
+
 @pytest.mark.parametrize(("name", "axis"), [("fliplr", 2), ("flipud", 1)])
 def test_a_flip_mirrors_every_pixel_and_label(sets, name, axis):
     plain = list(pictures(sets["polygons"], PLAIN))
@@ -213,10 +247,16 @@ def test_copy_paste_without_polygons_is_refused(sets):
         next(Loader(sets["boxes"], 64, augment=AugmentConfig(copy_paste=0.5)).epoch(0))
 
 
-def test_validation_carries_polygons(sets):
-    [batch] = Loader(sets["polygons"], 64, train=False).epoch(0)
-    sample = sets["polygons"][0]
-    gain, left, top = batch.letterbox[0].tolist()
-    [ring] = batch.segments.of(0)
-    np.testing.assert_allclose((ring * 64 - torch.tensor([left, top])) / gain, sample.segments[0][0], atol=1e-3)
-    assert len(batch.segments.box_offsets) == len(batch.classes) + 1
+@pytest.mark.parametrize("rect", [False, True])
+def test_validation_carries_polygons(sets, rect):
+    batches = list(Loader(sets["polygons"], 64, 2, train=False, rect=rect).epoch(0))
+    assert any(batch.images.shape[2] != batch.images.shape[3] for batch in batches) == rect
+    for batch in batches:
+        size = torch.tensor(batch.images.shape[:1:-1])  # width, height
+        first = [(batch.batch_index == k).nonzero()[0].item() for k in range(len(batch.images))]
+        for k, box in enumerate(first):
+            gain, left, top = batch.letterbox[k].tolist()
+            [ring] = batch.segments.of(box)
+            expected = sets["polygons"][batch.sample_index[k]].segments[0][0]
+            np.testing.assert_allclose((ring * size - torch.tensor([left, top])) / gain, expected, atol=1e-3)
+        assert len(batch.segments.box_offsets) == len(batch.classes) + 1

@@ -34,6 +34,11 @@ def test_a_hook_gets_the_finished_picture_and_changes_it(yolo_set):
         assert b.batch_index.tolist() == a.batch_index[first].tolist()
 
 
+def test_a_hook_gets_bytes_where_the_batch_is_of_floats(yolo_set):
+    for a, b in zip(epoch(yolo_set, None), epoch(yolo_set, lambda *parts: parts, dtype="float32"), strict=True):
+        assert (b.images == a.images / 255).all()
+
+
 def test_no_boxes_and_boxes_unchanged(yolo_set):
     plain, same = epoch(yolo_set, None), epoch(yolo_set, lambda *parts: parts)
     for a, b in zip(plain, same, strict=True):

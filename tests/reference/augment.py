@@ -65,7 +65,8 @@ def draw_scene(s, a):
 def draw(seed, epoch, position, a, n):
     s = Stream(seed, epoch, position, 2)
     p = SimpleNamespace(first=draw_scene(s, a))
-    others = [s.below(n) for _ in range(3)]
+    window = min(n, 128)
+    others = [s.below(window) for _ in range(3)]
     p.hue, p.sat, p.val = (
         s.between(-a.hsv_h, a.hsv_h),
         1 + s.between(-a.hsv_s, a.hsv_s),
@@ -75,12 +76,12 @@ def draw(seed, epoch, position, a, n):
     u = s.unit()
     p.mix, p.cut = u < a.mixup, a.mixup <= u < a.mixup + a.cutmix
     p.second = draw_scene(s, a)
-    others += [s.below(n) for _ in range(4)]
+    others += [s.below(window) for _ in range(4)]
     p.weight = sorted(s.unit() for _ in range(63))[31]
     p.cuts = [((1 - s.unit()) ** 0.5, s.unit(), s.unit()) for _ in range(3)]
     p.pick = s.unit()
-    order = Stream(seed, epoch, 0, 1).permutation(n)
-    p.samples = [order[position], *(order[k] for k in others)]
+    before, order = (Stream(seed, e, 0, 1).permutation(n) for e in (max(epoch - 1, 0), epoch))
+    p.samples = [(before + order)[n + position - back] for back in (0, *others)]
     return p
 
 

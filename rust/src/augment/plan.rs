@@ -107,7 +107,7 @@ pub enum Union {
 pub struct Plan {
     /// The sample's own scene, and the one that is mixed in.
     pub scenes: [Scene; 2],
-    /// Places of the other pictures in a window of positions: three of the first scene, four of the second.
+    /// How many positions back the other pictures lie: three of the first scene, four of the second.
     pub partners: [usize; 7],
     /// Colour.
     pub gains: Gains,
@@ -128,7 +128,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Draw; partners lie in a window of this many positions.
+    /// Draw; partners lie less than `window` positions back.
     pub fn draw(stream: &mut Stream, ranges: &Ranges, window: usize) -> Self {
         let first = Scene::draw(stream, ranges);
         let mut partners = [0; 7];

@@ -4,6 +4,7 @@
 mod errors;
 mod fused;
 mod image;
+mod labels;
 mod loader;
 mod masks;
 mod nms;
@@ -17,6 +18,8 @@ mod _rust {
     use super::fused::{depthwise_backward, depthwise_forward, norm_backward, norm_forward};
     #[pymodule_export]
     use super::image::{decode_bytes, decode_file, image_sizes, letterbox};
+    #[pymodule_export]
+    use super::labels::{files_below, scan_labels};
     #[pymodule_export]
     use super::loader::{PyBatchStream, PyPipeline};
     #[pymodule_export]
