@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import resource
+import shutil
 import time
 from pathlib import Path
 
@@ -93,3 +95,73 @@ def test_loader(benchmark, files, train, threads):
     report(
         f"loader 640, {'mosaic' if train else 'letterbox'}, {threads} threads, cold cache", benchmark, len(files), {}
     )
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Eight copies of every picture under other names: a set larger than a peer's buffer of 8 batches."""
+    root = tmp_path_factory.mktemp("many")
+    for kind in ("images", "labels"):
+        (root / kind / "train").mkdir(parents=True)
+        for file in sorted((COCO / kind / "train2017").iterdir()):
+            for k in range(8):
+                shutil.copyfile(file, root / kind / "train" / f"{k}_{file.name}")
+    (root / "data.yaml").write_text(f"train: images/train\nnc: 80\nnames: {[str(i) for i in range(80)]}\n")
+    return root / "data.yaml"
+
+
+def python_scan(path):
+    """Headers by Pillow and rows by plain Python: what the native scan takes the place of."""
+    count = 0
+    for image in sorted((path.parent / "images/train").glob("*.jpg")):
+        with Image.open(image) as opened:
+            opened.verify()
+        labels = path.parent / "labels/train" / f"{image.stem}.txt"
+        lines = labels.read_text().splitlines() if labels.exists() else []
+        count += sum(len([float(v) for v in line.split()]) == 5 for line in lines)
+    return count
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_label_scan(benchmark, files, many, warm, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAMBA_YOLO_CACHE", str(tmp_path))
+    boxes = sum(len(sample.classes) for sample in open_dataset(many))
+    assert 0 <= python_scan(many) - boxes < 100  # rows that occur twice are dropped
+
+    def forget():
+        if not warm:
+            shutil.rmtree(tmp_path / "labels")
+
+    benchmark.pedantic(lambda: open_dataset(many), setup=forget, rounds=ROUNDS)
+    report(
+        f"label scan, {'warm' if warm else 'cold'}",
+        benchmark,
+        8 * len(files),
+        {"Python": seconds(lambda: python_scan(many))},
+    )
+
+
+@pytest.mark.parametrize("cache", ["off", "ram", "disk"])
+def test_epochs(benchmark, files, many, cache, tmp_path, monkeypatch):
+    """A second epoch, 1 thread: every picture is decoded once, or not at all from a cache; then the pauses."""
+    monkeypatch.setenv("MAMBA_YOLO_CACHE", str(tmp_path))
+    loader = Loader(open_dataset(many), imgsz=640, batch_size=16, threads=1, cache=cache)
+    start = time.perf_counter()
+    epoch = loader.epoch(0)
+    next(epoch)
+    first = time.perf_counter() - start
+    for _ in epoch:
+        pass
+    before = loader._pipeline().num_decoded()
+    benchmark.pedantic(lambda: sum(len(b.images) for b in loader.epoch(1)), rounds=1)
+    decoded = (loader._pipeline().num_decoded() - before) / (8 * len(files))
+    start = time.perf_counter()
+    next(loader.epoch(2))
+    stall = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    report(f"mosaic 640, 1 thread, cache {cache}", benchmark, 8 * len(files), {})
+    print(
+        f"  {decoded:.2f} decodes per image, first batch {first * 1e3:.0f} ms, next epoch {stall * 1e3:.1f} ms, "
+        f"peak {peak:.0f} MB"
+    )
+    assert decoded < 1.1

@@ -1,47 +1,127 @@
-"""NMS of a full head (8400 anchors, 80 classes), beside the torch definition and torchvision where installed.
+"""NMS beside torchvision, lsnms, powerboxes and the torch definition, each where it is installed.
 
-Run: `pytest benches/test_nms.py --benchmark-only -s`. Rows are asserted before anything is timed.
+Run: `pytest benches/test_nms.py --benchmark-only -s`. Results are asserted before anything is timed: rows of a head
+equal the definition's in both modes, indices of ready boxes torchvision's (lsnms also drops boxes whose IoU equals the
+threshold, and both others compute in float64; they are held to 0.1 % of the number kept).
 """
 
-import importlib.util
-
+import pytest
 import torch
 
-from mamba_yolo.ops import nms, nms_head
+from mamba_yolo.ops import nms, nms_head, weighted_box_fusion
+
+CASES = {
+    "1 k clustered": (1000, 640, True),
+    "8.4 k": (8400, 640, False),
+    "30 k over 10 000 px": (30_000, 10_000, False),
+    "100 k over 10 000 px": (100_000, 10_000, False),
+}
+SLOW = 50_000  # boxes from which quadratic peers take seconds
 
 
-def head(seed=0):
-    rng = torch.Generator().manual_seed(seed)
+def some_boxes(number, extent, clustered):
+    """Boxes of 10 to 100 px; clustered: around 60 objects."""
+    rng = torch.Generator().manual_seed(number)
+    if not clustered:
+        corner, size = torch.rand(number, 2, generator=rng) * extent, 10 + 90 * torch.rand(number, 2, generator=rng)
+        return torch.cat([corner, corner + size], dim=1), torch.rand(number, generator=rng)
+    objects = torch.randint(60, (number,), generator=rng)
+    centre = (torch.rand(60, 2, generator=rng) * extent)[objects] + 4 * torch.randn(number, 2, generator=rng)
+    half = (10 + 50 * torch.rand(60, 2, generator=rng))[objects] * (0.9 + 0.2 * torch.rand(number, 2, generator=rng))
+    return torch.cat([centre - half, centre + half], dim=1), torch.rand(number, generator=rng)
+
+
+def head(candidates, best_only):
+    """8400 anchors, 80 classes, and the threshold that so many pass."""
+    rng = torch.Generator().manual_seed(0)
     pred = torch.rand(1, 84, 8400, generator=rng)
     pred[:, :2] *= 640
     pred[:, 2:4] = 10 + 90 * pred[:, 2:4]
-    pred[:, 4:] = pred[:, 4:] ** 60  # few scores are high
-    return pred
+    pred[:, 4:] **= 60  # few scores are high
+    scores = pred[0, 4:].amax(0) if best_only else pred[0, 4:].flatten()
+    return pred, scores.topk(candidates + 1).values[-1].item()
 
 
-def test_prediction(beside):
-    pred, options = head(), {"conf_thr": 0.25, "iou_thr": 0.45, "max_det": 300}
-    (ours,), (reference,) = nms_head(pred, **options), nms_head(pred, backend="reference", **options)
-    assert torch.equal(ours, reference)
+def boxes_peers(boxes, scores, iou_thr):
+    """Calls by name, of those installed."""
+    peers = {}
+    try:
+        from torchvision.ops import nms as torchvision_nms
+
+        if len(boxes) < SLOW:
+            peers["torchvision"] = lambda: torchvision_nms(boxes, scores, iou_thr)
+    except ImportError:
+        pass
+    in_64 = boxes.double().numpy(), scores.double().numpy()
+    try:
+        import lsnms
+
+        peers["lsnms"] = lambda: lsnms.nms(*in_64, iou_thr, 0.0)
+    except ImportError:
+        pass
+    try:
+        import powerboxes
+
+        if len(boxes) < SLOW:
+            peers["powerboxes"] = lambda: powerboxes.nms(*in_64, iou_thr, 0.0)
+        peers["powerboxes rtree"] = lambda: powerboxes.rtree_nms(*in_64, iou_thr, 0.0)
+    except ImportError:
+        pass
+    return peers
+
+
+def assert_alike(kept, peers):
+    for name, peer in peers.items():
+        if name == "torchvision":
+            assert torch.equal(kept, peer())
+        else:
+            assert len(kept) == pytest.approx(len(peer()), rel=1e-3), name
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_plain(beside, case):
+    boxes, scores = some_boxes(*CASES[case])
+    peers = boxes_peers(boxes, scores, 0.5)
+    kept = nms(boxes, scores, 0.5)
+    assert_alike(kept, peers)
+    if len(boxes) <= 8400:
+        assert torch.equal(kept, nms(boxes, scores, 0.5, backend="reference"))
+    beside(case, lambda: nms(boxes, scores, 0.5), peers)
+
+
+@pytest.mark.parametrize(
+    ("what", "candidates", "options"),
+    [
+        ("validation head, 30 k candidates", 30_000, {"iou_thr": 0.7, "multi_label": True}),
+        ("prediction head, 2 k candidates", 2022, {"iou_thr": 0.45}),
+    ],
+)
+def test_head(beside, what, candidates, options):
+    pred, conf_thr = head(candidates, "multi_label" not in options)
+    options = {"conf_thr": conf_thr, **options}
+    for compat in (False, True):
+        ours, definition = (nms_head(pred, compat=compat, backend=b, **options)[0] for b in ("rust", "reference"))
+        assert torch.equal(ours, definition)
+    (everything,) = nms_head(pred, max_det=30_000, **options | {"iou_thr": 1.0})
+    assert len(everything) == candidates
+    shifted = everything[:, :4] + everything[:, 5:] * 7680
+    peers = boxes_peers(shifted, everything[:, 4].contiguous(), options["iou_thr"])
+    definition = lambda: nms_head(pred, backend="reference", **options)  # noqa: E731
     beside(
-        "NMS of a head, prediction",
-        lambda: nms_head(pred, **options),
-        {"definition": lambda: nms_head(pred, backend="reference", **options)},
+        what + " (peers: ready boxes)",
+        lambda: nms_head(pred, compat=True, **options),
+        {**peers, "definition": definition},
     )
 
 
-def test_plain(beside):
-    rng = torch.Generator().manual_seed(0)
-    corner = torch.rand(8400, 2, generator=rng) * 600
-    boxes = torch.cat([corner, corner + 10 + 60 * torch.rand(8400, 2, generator=rng)], dim=1)
-    scores = torch.rand(8400, generator=rng)
-    peers = {}
-    if importlib.util.find_spec("torchvision"):
-        from torchvision.ops import nms as peer
+@pytest.mark.parametrize("kind", ["soft_linear", "soft_gaussian", "diou", "weighted_box_fusion"])
+def test_other_kinds(beside, kind):
+    boxes, scores = some_boxes(2000, 640, True)
 
-        assert torch.equal(nms(boxes, scores, 0.5), peer(boxes, scores, 0.5))
-        peers["torchvision"] = lambda: peer(boxes, scores, 0.5)
-    else:
-        assert torch.equal(nms(boxes, scores, 0.5), nms(boxes, scores, 0.5, backend="reference"))
-        peers["definition"] = lambda: nms(boxes, scores, 0.5, backend="reference")
-    beside("NMS of 8400 boxes", lambda: nms(boxes, scores, 0.5), peers)
+    def run(backend):
+        if kind == "weighted_box_fusion":
+            return weighted_box_fusion(boxes, scores, 0.55, backend=backend)[2]
+        return nms(boxes, scores, 0.5, kind=kind, backend=backend)
+
+    assert len(run("rust")) == len(run("reference"))
+    beside(f"{kind} of 2000", lambda: run("rust"), {"definition": lambda: run("reference")})

@@ -13,6 +13,7 @@ from torch import Tensor
 
 __all__ = [
     "DEBUG_BUILD",
+    "MAX_MASK_PIXELS",
     "SCAN_GROUP_BYTES",
     "SCAN_TILE",
     "VERSION",
@@ -21,20 +22,30 @@ __all__ = [
     "cpu_level",
     "decode_bytes",
     "decode_file",
+    "decode_rle",
     "depthwise_backward",
     "depthwise_forward",
+    "encode_rle",
+    "files_below",
+    "fill_polygons",
+    "fuse_boxes",
     "image_sizes",
     "letterbox",
+    "merge_rle",
     "nms_boxes",
     "nms_head",
     "norm_backward",
     "norm_forward",
+    "rle_area",
+    "rle_from_polygon",
     "scan_backward",
     "scan_forward",
+    "scan_labels",
     "thread_owner",
 ]
 
 DEBUG_BUILD: bool
+MAX_MASK_PIXELS: int
 VERSION: str
 SCAN_TILE: int
 SCAN_GROUP_BYTES: int
@@ -45,29 +56,49 @@ def cpu_level() -> str:
 def thread_owner() -> str:
     """Whose threads the kernels run on: "torch" for its OpenMP team, or "own pool"."""
 
-def nms_boxes(
-    boxes: npt.NDArray[np.float32],
-    scores: npt.NDArray[np.float32],
-    classes: npt.NDArray[np.int64] | None,
+def nms_boxes(boxes: tuple[Tensor, Tensor, Tensor | None], kept: Tensor, iou_thr: float, kind: str) -> int:
+    """Fill the front of kept, int64, with indices of boxes (N, 4), scores (N,), classes (N,); how many."""
+
+def fuse_boxes(
+    boxes: tuple[Tensor, Tensor, Tensor | None],
+    fused: tuple[Tensor, Tensor, Tensor],
     iou_thr: float,
-    max_det: int,
-    kind: str,
-) -> npt.NDArray[np.int64]:
-    """Indices kept of boxes (N, 4), scores (N,), classes (N,); see ops/nms.py."""
+    num_models: int,
+) -> int:
+    """Fill the front of fused boxes (N, 4), scores (N,) and best members (N,); how many."""
 
 def nms_head(
-    pred: npt.NDArray[np.float32],
-    *,
-    conf_thr: float,
-    iou_thr: float,
-    multi_label: bool,
-    agnostic: bool,
-    max_det: int,
-    num_classes: int,
-    classes: Sequence[int] | None,
+    pred: Tensor,
+    rows: Tensor,
+    counts: Tensor,
+    sizes: tuple[int, int, int],
+    options: tuple[float, float, bool, bool, bool, int, Sequence[int] | None],
     threads: int,
-) -> list[npt.NDArray[np.float32]]:
-    """Final rows of every image of pred (B, 4 + nc + extra, A); see ops/nms.py."""
+) -> None:
+    """Fill rows (B, M, 6 + extra) and counts (B,) from pred; sizes are its channels, anchors and classes.
+
+    Options: conf_thr, iou_thr, multi_label, agnostic, compat, max_det, classes; see ops/nms_op.py.
+    """
+
+def encode_rle(height: int, width: int, columns: Tensor) -> str:
+    """Text form of a mask (W, H), which is one (H, W) column by column."""
+
+def decode_rle(runs: tuple[int, int, str | Sequence[int]], columns: Tensor) -> None:
+    """Fill a mask (W, H) from height, width and runs."""
+
+def rle_area(runs: tuple[int, int, str | Sequence[int]]) -> int:
+    """Pixels inside."""
+
+def merge_rle(masks: Sequence[tuple[int, int, str | Sequence[int]]], intersect: bool) -> str:
+    """Text form of the union or the intersection."""
+
+def rle_from_polygon(polygon: Tensor, height: int, width: int) -> str:
+    """Text form of a polygon (k, 2), float64."""
+
+def fill_polygons(
+    objects: Sequence[Sequence[Tensor]], scale: float, size: tuple[int, int], filled: Tensor, threads: int
+) -> None:
+    """Fill masks (n, H, W), which are zero, with the union of each object's polygons (k, 2), scaled."""
 
 def depthwise_forward(
     inputs: tuple[tuple[Tensor, int], Tensor, Tensor, tuple[Tensor, int] | None],
@@ -136,21 +167,56 @@ def letterbox(
 ) -> tuple[npt.NDArray[np.uint8], float, int, int]:
     """(3, height, width) planes of an (H, W, 3) picture, gain, left and top padding."""
 
+def files_below(folder: str | os.PathLike[str], suffixes: Sequence[str]) -> list[str]:
+    """Entries below a folder whose names have one of the suffixes (lower case, with the dot)."""
+
+def scan_labels(
+    pictures: Sequence[tuple[str, str]], classes: Sequence[int] | None, keep: str | None, num_threads: int
+) -> tuple[
+    list[tuple[int, int]],
+    list[tuple[int, str]],
+    list[int],
+    tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], list[int], npt.NDArray[np.float32]],
+    list[int],
+    int,
+    bool,
+]:
+    """Headers and label files of (picture, label file) pairs; see data/labels.py."""
+
 @final
 class Pipeline:
-    """A data set ready to be loaded: files, (N, 4) float32 corners, (N,) int64 classes, offsets per file."""
+    """A data set ready to be loaded.
+
+    Rows are files, (height, width) each, (N, 4) float32 corners, (N,) int64 classes, offsets per file, and outlines:
+    these are (P, 2) float32 points, offsets of polygons among points, offsets of boxes among polygons.
+    """
 
     def __new__(
         cls,
-        paths: Sequence[str | os.PathLike[str]],
-        boxes: npt.NDArray[np.float32],
-        classes: npt.NDArray[np.int64],
-        offsets: Sequence[int],
+        rows: tuple[
+            Sequence[str | os.PathLike[str]],
+            Sequence[tuple[int, int]],
+            npt.NDArray[np.float32],
+            npt.NDArray[np.int64],
+            Sequence[int],
+            tuple[npt.NDArray[np.float32], Sequence[int], Sequence[int]],
+        ],
         side: int,
         batch_size: int,
-    ) -> Pipeline: ...
+        *,
+        kind: str,
+        keep: str | os.PathLike[str] | None,
+        as_floats: bool,
+        skip: bool,
+        shard: tuple[int, int],
+    ) -> Pipeline:
+        """kind: train, square, rect; keep: None, "ram" or a cache file; shard: (rank, world size)."""
     def start(self, seed: int, epoch: int, first: int, ranges: Sequence[float] | None, threads: int) -> BatchStream:
-        """Start filling batches from position `first`; `ranges` are the eight numbers of AugmentConfig in its order."""
+        """Start filling batches from position `first`; `ranges` are the 15 numbers of AugmentConfig in its order."""
+    def skipped(self) -> list[tuple[int, str]]:
+        """(sample, reason) of each picture that could not be read and was skipped."""
+    def num_decoded(self) -> int:
+        """How many pictures were decoded so far."""
 
 @final
 class BatchStream:
@@ -160,16 +226,17 @@ class BatchStream:
         self,
     ) -> (
         tuple[
-            npt.NDArray[np.uint8],
+            npt.NDArray[np.uint8] | npt.NDArray[np.float32],
             npt.NDArray[np.float32],
             npt.NDArray[np.int64],
             npt.NDArray[np.int64],
             npt.NDArray[np.int64],
             npt.NDArray[np.float32],
+            tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]],
         ]
         | None
     ):
-        """images, boxes_cxcywh_norm, classes, batch_index, sample_index, letterbox; None at the end."""
+        """images, boxes_cxcywh_norm, classes, batch_index, sample_index, letterbox, outlines; None at the end."""
 
     def stop(self) -> None:
         """Stop the threads."""

@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
+from mamba_yolo.augmentation import AugmentConfig
 from mamba_yolo.checks import check_imgsz, check_range, unknown_name
 from mamba_yolo.errors import ConfigError
 
@@ -25,6 +26,7 @@ Pyramid = Literal["p3-p5", "p2-p5"]
 Initialization = Literal["release", "mamba"]
 Optimizer = Literal["auto", "sgd", "adamw"]
 Dtype = Literal["float32", "bfloat16"]
+Cache = Literal["off", "ram", "disk"]
 
 
 @dataclass(frozen=True)
@@ -77,35 +79,6 @@ class DetectorConfig:
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
-    """How training images are varied; the names and defaults YOLO users know."""
-
-    hsv_h: float = 0.015
-    """Hue shift, fraction of the circle, drawn from ±this."""
-    hsv_s: float = 0.7
-    """Saturation gain, drawn from 1 ± this."""
-    hsv_v: float = 0.4
-    """Value gain, drawn from 1 ± this."""
-    translate: float = 0.1
-    """Shift, fraction of the image side, drawn from ±this."""
-    scale: float = 0.5
-    """Zoom, drawn from 1 ± this."""
-    fliplr: float = 0.5
-    """Probability of a left-right flip."""
-    flipud: float = 0.0
-    """Probability of an upside-down flip."""
-    mosaic: float = 1.0
-    """Probability that a training image is a mosaic of four."""
-
-    def __post_init__(self) -> None:
-        """Check every domain."""
-        for name in ("hsv_h", "hsv_s", "hsv_v", "fliplr", "flipud", "mosaic"):
-            check_range(name, getattr(self, name), 0, 1)
-        check_range("translate", self.translate, 0, 1)
-        check_range("scale", self.scale, 0, 0.99)
-
-
-@dataclass(frozen=True)
 class TrainConfig:
     """Options of `mamba-yolo train`; defaults are those of the official release."""
 
@@ -125,6 +98,8 @@ class TrainConfig:
     """auto, cpu, cuda or cuda:N."""
     workers: int = 0
     """Threads that load images; 0 means as many as torch uses, at most 8."""
+    cache: Cache = "off"
+    """Keep decoded pictures: off (or False), ram, or disk (below MAMBA_YOLO_CACHE); each takes what fits into half."""
     project: str = "runs"
     """Folder of all runs."""
     name: str = "train"
@@ -162,7 +137,7 @@ class TrainConfig:
     dfl: float = 1.5
     """Gain of the distribution focal loss."""
     close_mosaic: int = 10
-    """Epochs at the end without mosaic."""
+    """Epochs at the end without mosaic, mixup, cutmix and copy-paste."""
     patience: int = 100
     """Epochs without improvement after which training stops."""
     val_period: int = 1
@@ -180,6 +155,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check every domain."""
+        _accept_false(self)
         _check_literals(self)
         check_imgsz(self.imgsz)
         for name in ("epochs", "batch", "patience", "val_period", "max_det"):
@@ -218,11 +194,16 @@ class ValConfig:
     """float32, or bfloat16 where the device has it (quicker, scores differ a little; scan state float32)."""
     workers: int = 0
     """Threads that load images; 0 means as many as torch uses, at most 8."""
+    cache: Cache = "off"
+    """Keep decoded pictures: off (or False), ram, or disk (below MAMBA_YOLO_CACHE); each takes what fits into half."""
+    rect: bool = False
+    """Batches sorted by aspect ratio and no larger than their pictures need: quicker, scores differ a little."""
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
 
     def __post_init__(self) -> None:
         """Check every domain."""
+        _accept_false(self)
         _check_literals(self)
         check_imgsz(self.imgsz)
         check_range("batch", self.batch, 1, 10**6)
@@ -315,23 +296,16 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-_LITERALS: dict[str, tuple[str, ...]] = {
-    "task": get_args(Task),
-    "variant": get_args(Variant),
-    "downsampling": get_args(Downsampling),
-    "channel_mlp": get_args(ChannelMlp),
-    "neck_block": get_args(NeckBlock),
-    "pyramid": get_args(Pyramid),
-    "initialization": get_args(Initialization),
-    "optimizer": get_args(Optimizer),
-    "dtype": get_args(Dtype),
-}
+def _accept_false(config: Any) -> None:
+    """`cache=False` is what YOLO users write for "off"."""
+    if config.cache in (False, "False", "false"):
+        object.__setattr__(config, "cache", "off")
 
 
 def _check_literals(config: Any) -> None:
     """Raise ConfigError when a field with a fixed list of values holds another."""
     for f in dataclasses.fields(config):
-        allowed = _LITERALS.get(f.name)
+        allowed = get_args(globals().get(str(f.type)))
         if allowed and (value := getattr(config, f.name)) not in allowed:
             raise ConfigError(f"{f.name} must be one of {', '.join(allowed)}, got {value!r}")
 

@@ -47,6 +47,28 @@ class Sample(NamedTuple):
     is_crowd: npt.NDArray[np.bool_]
 
 
+class Segments(NamedTuple):
+    """Polygons of the boxes of a batch: flat, so that they move as three tensors.
+
+    Polygon r has the points `ring_offsets[r]` to `ring_offsets[r + 1]`; box k has the polygons `box_offsets[k]` to
+    `box_offsets[k + 1]`, one per part, none where the box is all there is.
+
+    Attributes:
+        points_norm: (P, 2) float32 x, y in 0..1 of the network input, clipped to it.
+        ring_offsets: (R + 1,) int64.
+        box_offsets: (N + 1,) int64.
+    """
+
+    points_norm: Tensor
+    ring_offsets: Tensor
+    box_offsets: Tensor
+
+    def of(self, box: int) -> list[Tensor]:
+        """The (k, 2) polygons of a box."""
+        rings = range(int(self.box_offsets[box]), int(self.box_offsets[box + 1]))
+        return [self.points_norm[self.ring_offsets[r] : self.ring_offsets[r + 1]] for r in rings]
+
+
 class Batch(NamedTuple):
     """What the loader yields.
 
@@ -58,6 +80,7 @@ class Batch(NamedTuple):
         sample_index: (B,) int64, which sample of the data set an image came from.
         letterbox: (B, 3) float32 [gain, left, top]: original x = (x - left) / gain. NaN for augmented images.
         masks: (N, H/4, W/4) uint8, or None.
+        segments: polygons of the boxes, or None where the data set has none.
     """
 
     images: Tensor
@@ -67,3 +90,4 @@ class Batch(NamedTuple):
     sample_index: Tensor
     letterbox: Tensor
     masks: Tensor | None = None
+    segments: Segments | None = None

@@ -14,6 +14,8 @@ pub enum Purpose {
     Order = 1,
     /// Augmentation of the sample at a position.
     Augment = 2,
+    /// Side of the pictures of a batch (position: the batch's number).
+    Size = 3,
 }
 
 /// A stream of random numbers.

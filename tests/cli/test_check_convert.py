@@ -3,7 +3,9 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mamba_yolo.cli.demo import DATA
 from mamba_yolo.cli.entry import run
@@ -32,6 +34,18 @@ def test_faults_are_shown_and_end_with_1(capsys, copy):
     assert "blood_00008.txt" in out
 
 
+def test_show_writes_pictures_of_augmented_batches(capsys, tmp_path):
+    words = ["check", str(DATA), "--show", f"project={tmp_path}", "imgsz=64", "degrees=10", "mixup=0.5"]
+    assert run([*words, "--json"]) == 0
+    pictures = json.loads(capsys.readouterr().out)["pictures"]
+    assert pictures == [str(tmp_path / f"check/train_batch{i}.jpg") for i in range(3)]
+    sheet = np.asarray(Image.open(pictures[0]))
+    assert sheet.shape[0] > 4 * 480
+    assert sheet.std() > 20
+    assert run(words) == 0
+    assert "check2" in capsys.readouterr().out.replace("\n", "")
+
+
 def test_convert_and_check_again(capsys, tmp_path):
     target = tmp_path / "as_coco"
     assert run(["convert", str(DATA), f"target={target}", "to=coco"]) == 0
@@ -45,6 +59,8 @@ def test_convert_and_check_again(capsys, tmp_path):
     [
         (["check"], "data is missing"),
         (["check", "nowhere"], "nowhere: no such file or folder"),
+        (["check", str(DATA), "--show", "copy_paste=0.5"], "copy_paste=0.5 needs polygons"),
+        (["check", str(DATA), "--show", "degrees=1e9"], "degrees must be between 0 and 180"),
         (["convert", "nowhere", "target=t"], "nowhere"),
         (["convert", str(DATA)], "target is missing"),
         (["convert", str(DATA), "target=t", "to=tfrecord"], "'yolo', 'coco', 'voc'"),

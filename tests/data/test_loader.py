@@ -16,26 +16,11 @@ import torch
 from PIL import Image
 
 from data import reference
+from data.batches import flatten, loader
 from mamba_yolo.data import AugmentConfig, ImageError, Loader, open_dataset
 from mamba_yolo.errors import ConfigError
 
 PLAIN = AugmentConfig(hsv_h=0, hsv_s=0, hsv_v=0, translate=0, scale=0, fliplr=0, flipud=0, mosaic=0)
-
-
-def flatten(batches):
-    """Per picture: bytes, boxes, classes, sample."""
-    rows = []
-    for b in batches:
-        for k in range(len(b.images)):
-            mine = b.batch_index == k
-            parts = (b.images[k], b.boxes_cxcywh_norm[mine], b.classes[mine], b.sample_index[k], b.letterbox[k])
-            rows.append(b"".join(p.numpy().tobytes() for p in parts))
-    return rows
-
-
-def loader(path, **options):
-    settings = {"imgsz": 64, "batch_size": 2, "threads": 1, **options}
-    return Loader(open_dataset(path), **settings)
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -179,6 +164,7 @@ def test_colours_equal_the_standard_library(tmp_path):
 def test_crowds_are_left_out_and_background_is_kept(yolo_set):
     dataset = open_dataset(yolo_set)
     sample = dataset[1]
+    dataset._samples = list(dataset)
     dataset._samples[1] = sample._replace(is_crowd=np.array([True, False]))
     (yolo_set.parent / "labels/train/train0.txt").unlink()
     batches = list(Loader(dataset, imgsz=64, train=False, threads=1).epoch(0))

@@ -68,6 +68,8 @@ class TinyLoader:
         seed=0,
         threads=0,
         augment=AugmentConfig(),  # noqa: B008
+        cache="off",
+        rect=False,
     ):
         self.dataset, self.batch_size, self.train, self.seed, self.augment = dataset, batch_size, train, seed, augment
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mamba_yolo.visual import draw
-from mamba_yolo.visual.draw import draw_detections, grid
+from mamba_yolo.visual.draw import draw_detections, draw_polygons, grid
 
 NAMES = {0: "cell", 1: "a rather long class name"}
 
@@ -27,6 +27,17 @@ def test_no_boxes_change_nothing():
     image = grey(50, 60)
     assert (draw_detections(image, np.zeros((0, 4)), [], [], NAMES) == image).all()
     assert (draw_detections(image, [], [], None, NAMES, np.zeros((0, 50, 60))) == image).all()
+
+
+def test_polygons_are_tinted_inside_and_outlined():
+    image = grey(200, 200)
+    square, corner = [[50, 50], [150, 50], [150, 150], [50, 150]], [[180, 180], [195, 180], [195, 195]]
+    marks = changed(image, draw_polygons(image, [[square], [], [corner]], [0, 1, 2]))
+    assert marks[52:149, 52:149].all()
+    assert marks[184, 192]
+    assert marks.sum() < 103 * 103 + 200
+    assert (image == 128).all()
+    assert (draw_polygons(image, [], []) == image).all()
 
 
 def test_only_the_line_and_the_label_are_painted():

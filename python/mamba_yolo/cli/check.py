@@ -1,18 +1,25 @@
-"""`mamba-yolo check`: what is in a data set, and every fault of it in one table.
+"""`mamba-yolo check`: what is in a data set, every fault of it in one table, and on request what training will see.
 
 Test: tests/cli/test_check_convert.py.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from mamba_yolo.checks import check_given
 from mamba_yolo.cli.console import Outcome, table
-from mamba_yolo.data import check_dataset
+from mamba_yolo.data import Loader, check_dataset, open_dataset
+from mamba_yolo.engine.callbacks import BATCHES_SHOWN
+from mamba_yolo.engine.pictures import MOST_IMAGES, draw_batch
 from mamba_yolo.engine.progress import Reporter
+from mamba_yolo.engine.runs import new_run_folder
+from mamba_yolo.visual.write import write_picture
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
     from mamba_yolo.cli.commands import CheckConfig
@@ -33,7 +40,20 @@ def run(config: CheckConfig) -> Outcome:
     if faults:
         shown.append(table("", ("kind", "where, what, and what is done"), faults))
     shown.append(f"{len(report.errors)} errors, {len(report.warnings)} warnings")
-    return Outcome(shown, report.to_dict(), 1 if report.errors else 0)
+    written = _show(config) if config.show else []
+    shown += [f"wrote {path}" for path in written]
+    data = report.to_dict() | ({"pictures": [str(path) for path in written]} if config.show else {})
+    return Outcome(shown, data, 1 if report.errors else 0)
+
+
+def _show(config: CheckConfig) -> list[Path]:
+    """Pictures of the first training batches, as train would make them."""
+    dataset = open_dataset(config.data, "train")
+    loader = Loader(dataset, config.imgsz, MOST_IMAGES, seed=config.seed, augment=config.augment)
+    batches = itertools.islice(loader.epoch(0), BATCHES_SHOWN)
+    sheets = [draw_batch(batch, dataset.names) for batch in batches]
+    folder = new_run_folder(config.project, config.name)
+    return [write_picture(sheet, folder / f"train_batch{i}.jpg") for i, sheet in enumerate(sheets)]
 
 
 def _counted(value: object) -> object:

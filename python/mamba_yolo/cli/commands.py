@@ -5,9 +5,10 @@ Standard library only: `mamba-yolo --help` reads nothing else. Test: tests/cli/t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from mamba_yolo.augmentation import AugmentConfig
 from mamba_yolo.checks import check_imgsz, check_range
 from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig
 
@@ -51,6 +52,23 @@ class CheckConfig:
     """Data set: data.yaml, a folder, or an annotation file."""
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
+    show: bool = False
+    """Write pictures of training batches with their boxes and polygons."""
+    imgsz: int = 640
+    """Side of the pictures in pixels, a multiple of 32."""
+    seed: int = 0
+    """Seed of order and augmentation."""
+    project: str = "runs"
+    """Folder of all runs."""
+    name: str = "check"
+    """Folder of the pictures inside the project; a number is added when it exists."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Augmentation of the pictures, as for train."""
+
+    def __post_init__(self) -> None:
+        """Check every domain."""
+        check_imgsz(self.imgsz)
+        check_range("seed", self.seed, 0, 2**63 - 1)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Annotations are read in Python, pixels are made in Rust. Boxes are (x1, y1, x2, 
 picture on a grid of 2^-16 px, so the same annotations give the same bits in every format.
 """
 
-from mamba_yolo.config import AugmentConfig
+from mamba_yolo.augmentation import AugmentConfig
 from mamba_yolo.data.annotations import Problem
 from mamba_yolo.data.check import CheckReport, check_dataset
 from mamba_yolo.data.convert import convert_dataset

@@ -52,7 +52,7 @@ class Reading(NamedTuple):
     """What a reader found in one split."""
 
     names: dict[int, str]
-    samples: list[Sample]
+    samples: Sequence[Sample]
     sizes: list[tuple[int, int]]
     problems: list[Problem]
 

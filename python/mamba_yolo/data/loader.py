@@ -1,37 +1,54 @@
-"""Batches from Rust threads. The bytes depend on (seed, epoch, position) alone: not on threads, batches or resuming.
+"""Batches from Rust threads. The bytes depend on (seed, epoch, position) alone: not on threads, ranks or resuming.
 
-Training epochs are shuffled and augmented; validation keeps the order and letterboxes.
-Test: `tests/data/test_loader.py`.
+Training epochs are shuffled and augmented; validation keeps the order and letterboxes. Rank r of n gets the batches
+r, r + n, r + 2n, … of the epoch that one loader would give. Test: `tests/data/test_loader*.py`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
 import torch
+from torch.utils.data import IterableDataset, get_worker_info
 
+from mamba_yolo.augmentation import AugmentConfig
 from mamba_yolo.checks import check_imgsz, check_range
-from mamba_yolo.config import AugmentConfig
-from mamba_yolo.data._native import native
+from mamba_yolo.data.hook import apply_hook
+from mamba_yolo.data.pipeline import make_pipeline
 from mamba_yolo.errors import ConfigError, ImageError
-from mamba_yolo.types import Batch
+from mamba_yolo.types import Batch, Segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from mamba_yolo.data.dataset import Dataset
+    from mamba_yolo.data.hook import Hook
 
-STATE_SCHEMA = 1
+STATE_SCHEMA = 2  # 1 drew fewer numbers, and the partners of the first mosaics from the epoch's own end
 MAX_DEFAULT_THREADS = 8
+MULTI_SCALE_RANGE = 0.5  # sides of batches: imgsz * (1 ± this)
 MAX_EPOCH = 2**32 - 1
 MAX_SEED = 2**64 - 1
 
+Ranges = tuple[float, ...]
 
-class Loader:
-    """Loads a data set in batches.
+
+class _Ahead(NamedTuple):
+    """A stream that is already filling batches, and what it was started for."""
+
+    what: tuple[Any, ...]
+    stream: Any
+
+
+class Loader(IterableDataset[Batch]):
+    """Loads a data set in batches; iterating gives the next epoch, `epoch` a certain one.
+
+    Also an `IterableDataset`: `DataLoader(loader, batch_size=None, num_workers=n)` gives the same batches in the same
+    order, the epoch set by `set_epoch`. It needs no workers, though: the threads are its own.
 
     Args:
         dataset: what `open_dataset` returned.
@@ -41,6 +58,21 @@ class Loader:
         seed: seed of order and augmentation.
         threads: Rust threads; 0 means as many as torch uses, at most 8.
         augment: how training pictures vary; `augment.mosaic` switches mosaics.
+        hook: your own change of every finished training picture (see `mamba_yolo.data.hook`): called as
+            `hook(image, boxes_xyxy, classes)` in the thread that takes the batches, while that thread waits. Its time
+            comes on top of every step; a hook of 1 ms halves what a core can load. Polygons are left out.
+        cache: keep decoded pictures in memory ("ram") or in a file below MAMBA_YOLO_CACHE ("disk"); the bytes are the
+            same. Either may take half of the memory or disk space that is available.
+        rect: validation batches sorted by aspect ratio, as small as their pictures allow (multiples of 32).
+        rank: which of `world_size` loaders this is; all need the same other arguments. Ranks may differ by one batch.
+        world_size: how many loaders share each epoch.
+        dtype: "uint8", or "float32" for values divided by 255.
+        pin_memory: page-locked images, for copies to a GPU that do not wait; without CUDA it does nothing.
+        on_error: what to do about a file that cannot be read any more: "raise", or "skip" and take the next readable
+            sample in its place (see `skipped`).
+
+    Raises:
+        ConfigError: an option outside its domain, copy-paste for a data set without polygons, or a cache without room.
     """
 
     def __init__(
@@ -53,21 +85,61 @@ class Loader:
         seed: int = 0,
         threads: int = 0,
         augment: AugmentConfig | None = None,
+        hook: Hook | None = None,
+        cache: Literal[False, "off", "ram", "disk"] = False,
+        rect: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        dtype: Literal["uint8", "float32"] = "uint8",
+        pin_memory: bool = False,
+        on_error: Literal["raise", "skip"] = "raise",
     ) -> None:
         check_imgsz(imgsz)
         check_range("batch_size", batch_size, 1, 10**6)
         check_range("seed", seed, 0, MAX_SEED)
         check_range("threads", threads, 0, 4096)
+        check_range("world_size", world_size, 1, 10**6)
+        check_range("rank", rank, 0, world_size - 1)
+        _check_choice("cache", cache, (False, "off", "ram", "disk"))
+        _check_choice("dtype", dtype, ("uint8", "float32"))
+        _check_choice("on_error", on_error, ("raise", "skip"))
+        if rect and train:
+            raise ConfigError("rect is for validation: training pictures are square; drop rect or set train=False")
         self.dataset, self.imgsz, self.batch_size, self.train, self.seed = dataset, imgsz, batch_size, train, seed
         self.threads = threads or min(torch.get_num_threads(), MAX_DEFAULT_THREADS)
         self.augment = augment if augment is not None else AugmentConfig()
-        self._pipeline = _pipeline(dataset, imgsz, batch_size)
+        self.hook = hook if train else None
+        self._has_segments = any(any(sample.segments or ()) for sample in dataset)
+        if train:
+            self._ranges(self.augment)  # refuses what the data set cannot have, before anything starts
+        self.cache: Literal["off", "ram", "disk"] = cache or "off"
+        self.rect, self.rank, self.world_size, self.dtype = rect, rank, world_size, dtype
+        self.pin_memory, self.on_error = pin_memory, on_error
         self._epoch, self._position = 0, 0
         self._resumes = False
+        self._ahead: _Ahead | None = None
+        self._native: tuple[int, Any] = (os.getpid(), make_pipeline(self))
 
     def __len__(self) -> int:
-        """Batches per epoch."""
-        return math.ceil(len(self.dataset) / self.batch_size)
+        """Batches per epoch of this rank."""
+        return max(math.ceil((math.ceil(len(self.dataset) / self.batch_size) - self.rank) / self.world_size), 0)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of the next epoch; in a worker of a `DataLoader`, that worker's share of them."""
+        worker = get_worker_info()
+        if worker is not None:
+            share = self.__getstate__()
+            share.update(rank=self.rank * worker.num_workers + worker.id, threads=1)
+            share.update(world_size=self.world_size * worker.num_workers)
+            part = Loader.__new__(Loader)
+            part.__setstate__(share)
+            return part.epoch(self._epoch)
+        return self.epoch(self._epoch)
+
+    def set_epoch(self, number: int) -> None:
+        """Let the next iteration be this epoch, from its start."""
+        check_range("epoch", number, 0, MAX_EPOCH)
+        self._epoch, self._position, self._resumes = number, 0, False
 
     def epoch(self, number: int, *, augment: AugmentConfig | None = None) -> Iterator[Batch]:
         """The batches of an epoch; after `load_state_dict`, its epoch goes on where it was.
@@ -82,28 +154,87 @@ class Loader:
         check_range("epoch", number, 0, MAX_EPOCH)
         first = self._position if self._resumes and number == self._epoch else 0
         self._resumes = False
-        ranges = _ranges(augment or self.augment) if self.train else None
+        ranges = self._ranges(augment or self.augment) if self.train else None
         return self._batches(number, first, ranges)
 
-    def _batches(self, number: int, first: int, ranges: tuple[float, ...] | None) -> Iterator[Batch]:
+    @property
+    def skipped(self) -> dict[Path, str]:
+        """Files that could not be read and were replaced (`on_error="skip"`), and why."""
+        return {self.dataset[sample].path: reason for sample, reason in self._pipeline().skipped()}
+
+    def _batches(self, number: int, first: int, ranges: Ranges | None) -> Iterator[Batch]:
         self._epoch, self._position = number, first
-        stream = self._pipeline.start(self.seed, number, first, ranges, self.threads)
+        process, stream = os.getpid(), self._start(number, first, ranges)
         position = first
         try:
-            while (arrays := _next(stream)) is not None:
-                position += len(arrays[0])
+            while True:
+                if process != os.getpid():  # forked: the threads stayed with the parent
+                    process, stream = os.getpid(), self._start(number, position, ranges)
+                arrays = _next(stream)
+                if arrays is None:
+                    break
+                position = min(position + self.batch_size * self.world_size, len(self.dataset))
                 self._epoch, self._position = number, position
-                yield _to_batch(arrays)
+                if ranges is not None and position + self.rank * self.batch_size >= len(self.dataset):
+                    self._start_ahead(number + 1, ranges)
+                yield self._to_batch(arrays)
         finally:
             stream.stop()
         self._epoch, self._position = number + 1, 0
 
+    def _ranges(self, augment: AugmentConfig) -> Ranges:
+        """The numbers of a config in the order the native module takes them."""
+        if augment.copy_paste and not self._has_segments:
+            raise ConfigError(f"copy_paste={augment.copy_paste} needs polygons, and {self.dataset!r} has none; use 0")
+        values = dataclasses.astuple(augment)
+        return (*values[:-1], MULTI_SCALE_RANGE if augment.multi_scale else 0.0)
+
+    def _start(self, number: int, first: int, ranges: Ranges | None) -> Any:
+        """Threads at work on an epoch: those that were sent ahead, when it is theirs."""
+        ahead, self._ahead = self._ahead, None
+        what = (os.getpid(), self.seed, number, first, ranges)
+        if ahead is not None and ahead.what == what:
+            return ahead.stream
+        if ahead is not None:
+            ahead.stream.stop()
+        return self._pipeline().start(self.seed, number, first, ranges, self.threads)
+
+    def _start_ahead(self, number: int, ranges: Ranges) -> None:
+        """Begin the next epoch while the last batch is in use, so that epochs follow each other without a pause."""
+        if number <= MAX_EPOCH:
+            what = (os.getpid(), self.seed, number, 0, ranges)
+            self._ahead = _Ahead(what, self._start(number, 0, ranges))
+
+    def _pipeline(self) -> Any:
+        """The native pipeline of this process; a forked child makes its own."""
+        if self._native[0] != os.getpid():
+            self._native = (os.getpid(), make_pipeline(self))
+        return self._native[1]
+
+    def _to_batch(self, arrays: tuple[Any, ...]) -> Batch:
+        """Torch tensors on the same memory, changed by the hook where there is one.
+
+        Pinned images lie in torch's own pool of page-locked blocks.
+        """
+        images, boxes, classes, owners, samples, letterbox = map(torch.from_numpy, arrays[:6])
+        batch = Batch(images, boxes, classes, owners, samples, letterbox)
+        if self.hook is not None:
+            batch = apply_hook(self.hook, batch)
+        elif self._has_segments:
+            batch = batch._replace(segments=Segments(*map(torch.from_numpy, arrays[6])))
+        images = batch.images
+        if self.dtype == "float32" and self.hook is not None:  # hooks work on bytes
+            images = images / 255
+        if self.pin_memory and torch.cuda.is_available():
+            images = images.pin_memory()
+        return batch._replace(images=images)
+
     def state_dict(self) -> dict[str, int]:
-        """Where the loader is: the next position of the running epoch."""
+        """Where the loader is: the next position of the running epoch, the same on every rank after as many batches."""
         return {"schema": STATE_SCHEMA, "seed": self.seed, "epoch": self._epoch, "position": self._position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where another loader of the same data set was."""
+        """Go on where another loader of the same data set was, with any number of ranks."""
         if state.get("schema") != STATE_SCHEMA:
             raise ConfigError(f"loader state has schema {state.get('schema')!r}, expected {STATE_SCHEMA}")
         if not 0 <= state["position"] <= len(self.dataset):
@@ -111,27 +242,19 @@ class Loader:
         self.seed, self._epoch, self._position = state["seed"], state["epoch"], state["position"]
         self._resumes = True
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the threads and the native pipeline, which the receiver makes anew."""
+        return {**self.__dict__, "_native": None, "_ahead": None}
 
-def _pipeline(dataset: Dataset, imgsz: int, batch_size: int) -> Any:
-    """The native pipeline over the data set; crowd regions are left out."""
-    keep = [~sample.is_crowd for sample in dataset]
-    boxes = [sample.boxes_xyxy[k] for sample, k in zip(dataset, keep, strict=True)]
-    classes = [sample.classes[k] for sample, k in zip(dataset, keep, strict=True)]
-    offsets = np.cumsum([0, *(len(c) for c in classes)]).tolist()
-    return native.Pipeline(
-        [os.fspath(sample.path) for sample in dataset],
-        np.concatenate([np.zeros((0, 4), np.float32), *boxes]),
-        np.concatenate([np.zeros(0, np.int64), *classes]),
-        offsets,
-        imgsz,
-        batch_size,
-    )
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """As `__getstate__` left it."""
+        self.__dict__.update(state)
+        self._native = (os.getpid(), make_pipeline(self))
 
 
-def _ranges(augment: AugmentConfig) -> tuple[float, ...]:
-    """The eight numbers in the order the native module takes them."""
-    a = augment
-    return (a.hsv_h, a.hsv_s, a.hsv_v, a.translate, a.scale, a.fliplr, a.flipud, a.mosaic)
+def _check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
 
 
 def _next(stream: Any) -> Any:
@@ -139,8 +262,3 @@ def _next(stream: Any) -> Any:
         return stream.next()
     except OSError as error:
         raise ImageError(str(error)) from None
-
-
-def _to_batch(arrays: tuple[Any, ...]) -> Batch:
-    """Torch tensors on the same memory."""
-    return Batch(*(torch.from_numpy(array) for array in arrays))

@@ -15,11 +15,11 @@ from mamba_yolo.engine.matches import CONFIDENCES
 from mamba_yolo.engine.recorder import read_rows
 from mamba_yolo.errors import MissingPackageError, SaveError
 from mamba_yolo.visual import plots
-from mamba_yolo.visual.draw import draw_detections, grid
+from mamba_yolo.visual.draw import draw_detections, draw_polygons, grid
 from mamba_yolo.visual.write import write_picture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -51,7 +51,8 @@ class Pictures(Callback):
 
     def on_batch(self, index: int, batch: Batch) -> None:
         """Training images as the network sees them, with their boxes."""
-        self._write(_true_rows(batch), batch, f"train_batch{index}.jpg")
+        assert self.run is not None  # on_run_start comes first
+        self._save(draw_batch(batch, self.run.names), f"train_batch{index}.jpg")
 
     def on_validation_batch(self, batch: Batch, detections: list[npt.NDArray[np.float32]]) -> None:
         """The first validation is drawn at once, later ones at the end."""
@@ -112,8 +113,13 @@ class Pictures(Callback):
             draw_detections(image, r[:, :4], r[:, 5], r[:, 4] if scored else None, self.run.names)
             for image, r in zip(images, rows, strict=False)
         ]
+        self._save(grid(drawn, cell=(CELL_PX, CELL_PX)), file)
+
+    def _save(self, sheet: npt.NDArray[np.uint8], file: str) -> None:
+        """Write a sheet into the run folder."""
+        assert self.run is not None  # on_run_start comes first
         try:
-            write_picture(grid(drawn, cell=(CELL_PX, CELL_PX)), self.run.folder / file)
+            write_picture(sheet, self.run.folder / file)
         except OSError as error:
             raise SaveError(f"cannot write {self.run.folder / file}: {error}; free space, or --plots false") from error
 
@@ -128,6 +134,19 @@ class Pictures(Callback):
             self.reporter.say(str(error))
         except OSError as error:
             raise SaveError(f"cannot write a picture of the run: {error}; free space, or --plots false") from error
+
+
+def draw_batch(batch: Batch, names: Mapping[int, str]) -> npt.NDArray[np.uint8]:
+    """One sheet of the first images of a batch as the network sees them, with their boxes and polygons."""
+    images = batch.images[:MOST_IMAGES].permute(0, 2, 3, 1).contiguous().numpy()
+    side = np.array(images.shape[2:0:-1], np.float32)
+    drawn = []
+    for k, (image, rows) in enumerate(zip(images, _true_rows(batch), strict=False)):
+        mine = (batch.batch_index == k).nonzero().flatten().tolist() if batch.segments else []
+        polygons = [[ring.numpy() * side for ring in batch.segments.of(i)] for i in mine]  # type: ignore[union-attr]
+        tinted = draw_polygons(image, polygons, rows[: len(mine), 5])
+        drawn.append(draw_detections(tinted, rows[:, :4], rows[:, 5], None, names))
+    return grid(drawn, cell=(CELL_PX, CELL_PX))
 
 
 def _true_rows(batch: Batch) -> list[npt.NDArray[np.float32]]:

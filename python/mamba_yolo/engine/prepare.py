@@ -154,6 +154,7 @@ def _assemble(
         seed=config.seed,
         threads=config.workers,
         augment=config.augment,
+        cache=config.cache,
     )
     device = next(detector.parameters()).device
     plan = make_plan(config, len(loader), len(train_set.names))

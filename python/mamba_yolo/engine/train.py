@@ -129,7 +129,7 @@ def _train_epoch(training: Training, epoch: int) -> tuple[Losses, list[float]]:
     """One pass over the training split; returns mean losses and the last learning rates."""
     config, stepper, count = training.config, training.stepper, len(training.loader)
     closing = epoch >= config.epochs - config.close_mosaic
-    augment = dataclasses.replace(config.augment, mosaic=0.0) if closing else config.augment
+    augment = config.augment.closed() if closing else config.augment
     stepper.model.train()
     sums = np.zeros(3)
     with training.reporter.bar(f"epoch {epoch + 1}/{config.epochs}", count) as bar:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from mamba_yolo.config import Dtype
+    from mamba_yolo.config import Cache, Dtype
     from mamba_yolo.data import Dataset
     from mamba_yolo.engine.step import Criterion
     from mamba_yolo.losses.detection import DetectionLossParts
@@ -53,6 +53,8 @@ def validate(
     device: torch.device | str = "cpu",
     dtype: Dtype = "float32",
     threads: int = 0,
+    cache: Cache = "off",
+    rect: bool = False,
     progress: Reporter | None = None,
     criterion: Criterion | None = None,
     watch: Watcher | None = None,
@@ -70,6 +72,8 @@ def validate(
         device: where to compute.
         dtype: what the network computes in.
         threads: image threads of the loader; 0 chooses.
+        cache: keep decoded pictures: off, ram or disk.
+        rect: batches sorted by aspect ratio, no larger than their pictures need.
         progress: where to report; silent without it.
         criterion: also report the loss.
         watch: called with the first batch and its detections in network pixels.
@@ -83,7 +87,7 @@ def validate(
     device = torch.device(device)
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = Network(detector, dtype)
-    loader = Loader(dataset, imgsz=imgsz, batch_size=batch, train=False, threads=threads)
+    loader = Loader(dataset, imgsz=imgsz, batch_size=batch, train=False, threads=threads, cache=cache, rect=rect)
     rows: dict[int, npt.NDArray[np.float32]] = {}
     clock, losses = _Clock(device), _LossMean()
     with (progress or Reporter(quiet=True)).bar("validate", len(loader)) as bar, torch.inference_mode():

@@ -1,7 +1,22 @@
 """One file per operation; the plain torch definition stands beside every fast one, same signature."""
 
 from mamba_yolo.ops.fused import depthwise_gelu, norm_gate
-from mamba_yolo.ops.nms import nms, nms_head
+from mamba_yolo.ops.masks import decode_rle, encode_rle, merge_rle, polygons_to_masks, rle_area, rle_from_polygon
+from mamba_yolo.ops.nms import nms, nms_head, weighted_box_fusion
 from mamba_yolo.ops.scan import selective_scan, ss2d_scan
 
-__all__ = ["depthwise_gelu", "nms", "nms_head", "norm_gate", "selective_scan", "ss2d_scan"]
+__all__ = [
+    "decode_rle",
+    "depthwise_gelu",
+    "encode_rle",
+    "merge_rle",
+    "nms",
+    "nms_head",
+    "norm_gate",
+    "polygons_to_masks",
+    "rle_area",
+    "rle_from_polygon",
+    "selective_scan",
+    "ss2d_scan",
+    "weighted_box_fusion",
+]

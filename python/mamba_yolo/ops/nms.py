@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from mamba_yolo.errors import ConfigError, DetectionError
-from mamba_yolo.ops._native import native
 from mamba_yolo.ops.dispatch import choose_backend
-from mamba_yolo.ops.nms_ref import nms_head_ref, nms_ref
+from mamba_yolo.ops.nms_op import fuse_rust, nms_head_rust, nms_rust
+from mamba_yolo.ops.nms_ref import fuse_ref, nms_head_ref, nms_ref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,21 +44,15 @@ def nms(
 
     Raises:
         DetectionError: NaN, or shapes that do not fit.
-        ConfigError: unknown kind, threshold outside 0..1.
+        ConfigError: unknown kind, threshold outside 0..1, negative max_det.
     """
-    _check_nms(boxes_xyxy, scores, iou_thr, classes, kind)
-    limit = _UNLIMITED if max_det is None else max_det
-    cpu_boxes = boxes_xyxy.detach().to("cpu", torch.float32).contiguous()
-    cpu_scores = scores.detach().to("cpu", torch.float32).contiguous()
-    cpu_classes = None if classes is None else classes.detach().to("cpu", torch.int64).contiguous()
-    if choose_backend(backend, cpu_boxes.device) == "reference":
-        kept = nms_ref(cpu_boxes, cpu_scores, iou_thr, cpu_classes, limit, kind)
-    else:
-        class_ids = None if cpu_classes is None else cpu_classes.numpy()
-        kept = torch.from_numpy(
-            native.nms_boxes(cpu_boxes.numpy(), cpu_scores.numpy(), class_ids, iou_thr, limit, kind)
-        )
-    return kept.to(boxes_xyxy.device)
+    if kind not in KINDS:
+        raise ConfigError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    _check_boxes(boxes_xyxy, scores, classes, iou_thr)
+    limit = _UNLIMITED if max_det is None else _at_least("max_det", max_det, 0)
+    boxes, scores, classes = _on_cpu(boxes_xyxy), _on_cpu(scores), None if classes is None else _on_cpu(classes)
+    run = nms_ref if choose_backend(backend, boxes.device) == "reference" else nms_rust
+    return run(boxes, scores, classes, iou_thr, limit, kind).to(boxes_xyxy.device)
 
 
 def nms_head(
@@ -70,6 +62,7 @@ def nms_head(
     iou_thr: float,
     multi_label: bool = False,
     agnostic: bool = False,
+    compat: bool = False,
     max_det: int = 300,
     num_classes: int | None = None,
     classes: Sequence[int] | None = None,
@@ -83,54 +76,89 @@ def nms_head(
         iou_thr: in 0..1; as for `nms`.
         multi_label: one candidate per anchor and class (validation), or the best class only (prediction).
         agnostic: let classes compete.
+        compat: keep classes apart by shifting boxes 7680 pixels per class, as ultralytics does: the same rows as its,
+            rounding of coordinates included.
         max_det: most rows per image.
         num_classes: nc; None means that there are no extra rows.
         classes: keep only these.
         backend: as for `nms`.
 
     Raises:
-        DetectionError: NaN among the scores, or a shape without room for the classes.
-        ConfigError: thresholds outside 0..1.
+        DetectionError: NaN among boxes or scores, or a shape without room for the classes.
+        ConfigError: thresholds outside 0..1, negative max_det, num_classes below 1.
     """
-    if pred.ndim != 3 or pred.shape[1] < 4 + (num_classes or 0):
+    if pred.ndim != 3 or pred.shape[1] < 4 + (num_classes or 1):
         raise DetectionError(f"pred must have shape (B, 4 + classes + extra, A), got {tuple(pred.shape)}")
     _check_fraction("conf_thr", conf_thr)
     _check_fraction("iou_thr", iou_thr)
-    num_classes = pred.shape[1] - 4 if num_classes is None else num_classes
-    wanted = None if classes is None else list(classes)
-    cpu_pred = pred.detach().to("cpu", torch.float32).contiguous()
-    if cpu_pred[:, 4 : 4 + num_classes].isnan().any():
-        raise DetectionError("pred has NaN class scores; the model or its input is broken")
-    options = {
-        "conf_thr": conf_thr,
-        "iou_thr": iou_thr,
-        "multi_label": multi_label,
-        "agnostic": agnostic,
-        "max_det": max_det,
-        "num_classes": num_classes,
-        "classes": wanted,
-    }
-    if choose_backend(backend, cpu_pred.device) == "reference":
-        rows = nms_head_ref(cpu_pred, **options)  # type: ignore[arg-type]
-    else:
-        arrays = native.nms_head(cpu_pred.numpy(), threads=torch.get_num_threads(), **options)  # type: ignore[arg-type]
-        rows = [torch.from_numpy(a) for a in arrays]
-    return [r.to(pred.device) for r in rows]
+    _at_least("max_det", max_det, 0)
+    num_classes = pred.shape[1] - 4 if num_classes is None else _at_least("num_classes", num_classes, 1)
+    wanted = None if classes is None else [c for c in classes if c >= 0]
+    options = conf_thr, iou_thr, multi_label, agnostic, compat, max_det, num_classes, wanted
+    on_cpu = _on_cpu(pred)
+    if choose_backend(backend, on_cpu.device) == "reference":
+        return [rows.to(pred.device) for rows in nms_head_ref(on_cpu, *options)]
+    rows, counts = nms_head_rust(on_cpu, *options)
+    return [image[:count].clone().to(pred.device) for image, count in zip(rows, counts.tolist(), strict=True)]
 
 
-def _check_nms(boxes_xyxy: Tensor, scores: Tensor, iou_thr: float, classes: Tensor | None, kind: str) -> None:
-    if kind not in KINDS:
-        raise ConfigError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+def weighted_box_fusion(
+    boxes_xyxy: Tensor,
+    scores: Tensor,
+    iou_thr: float,
+    *,
+    classes: Tensor | None = None,
+    num_models: int = 1,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes that several models agree on, averaged (arXiv 1910.13302).
+
+    By falling score, each box joins the fused box of its class that it overlaps most, or founds one; a fused box is the
+    mean of its members weighted by their scores. To weigh models, multiply their scores.
+
+    Args:
+        boxes_xyxy: (N, 4) of all models together.
+        scores: (N,).
+        iou_thr: in 0..1; a box joins where its IoU is greater.
+        classes: (N,) integers, or None for a single class.
+        num_models: a fused box with fewer members has its mean score lowered in proportion.
+        backend: as for `nms`.
+
+    Returns:
+        Boxes (M, 4) and scores (M,) by falling score, float32, and the index of the best member of each (M,).
+
+    Raises:
+        DetectionError: NaN, or shapes that do not fit.
+        ConfigError: threshold outside 0..1, num_models below 1.
+    """
+    _check_boxes(boxes_xyxy, scores, classes, iou_thr)
+    _at_least("num_models", num_models, 1)
+    boxes, scores, classes = _on_cpu(boxes_xyxy), _on_cpu(scores), None if classes is None else _on_cpu(classes)
+    run = fuse_ref if choose_backend(backend, boxes.device) == "reference" else fuse_rust
+    fused, fused_scores, first = run(boxes, scores, classes, iou_thr, num_models)
+    return fused.to(boxes_xyxy.device), fused_scores.to(boxes_xyxy.device), first.to(boxes_xyxy.device)
+
+
+def _on_cpu(tensor: Tensor) -> Tensor:
+    """Without a gradient; untouched where that is already so."""
+    return (tensor.detach() if tensor.requires_grad else tensor).cpu()
+
+
+def _check_boxes(boxes_xyxy: Tensor, scores: Tensor, classes: Tensor | None, iou_thr: float) -> None:
     _check_fraction("iou_thr", iou_thr)
     if boxes_xyxy.ndim != 2 or boxes_xyxy.shape[1] != 4:
         raise DetectionError(f"boxes must have shape (N, 4), got {tuple(boxes_xyxy.shape)}")
     for name, values in (("scores", scores), ("classes", classes)):
         if values is not None and values.shape != boxes_xyxy.shape[:1]:
             raise DetectionError(f"{name} must have shape ({len(boxes_xyxy)},), got {tuple(values.shape)}")
-    if boxes_xyxy.isnan().any() or scores.isnan().any():
-        raise DetectionError("boxes or scores are NaN; the model or its input is broken")
 
 
 def _check_fraction(name: str, value: float) -> None:
     if not 0 <= value <= 1:
         raise ConfigError(f"{name} must be between 0 and 1, got {value}")
+
+
+def _at_least(name: str, value: int, least: int) -> int:
+    if value < least:
+        raise ConfigError(f"{name} must be {least} or more, got {value}")
+    return value

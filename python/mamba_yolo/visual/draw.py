@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
     Colour = tuple[int, int, int]
 
-__all__ = ["colour_of", "draw_detections", "grid"]
+__all__ = ["colour_of", "draw_detections", "draw_polygons", "grid"]
 
 LINE_PER_SIDE = 0.0035  # line width, of the mean image side
 FONT_PER_SIDE = 0.024  # letter height, of the mean image side
@@ -85,6 +85,25 @@ def draw_detections(
         if tab is not None:
             tabs.append(tab)
     return _write_tabs(canvas, tabs)
+
+
+def draw_polygons(image: Picture, polygons: Sequence[Sequence[npt.ArrayLike]], classes: npt.ArrayLike) -> Picture:
+    """Tint and outline objects on a copy of an image.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        polygons: of every object its parts, each (k, 2) x, y in pixels; an object may have none.
+        classes: (N,) indices that choose the colours.
+    """
+    canvas = Image.fromarray(image)
+    pen = ImageDraw.Draw(canvas, "RGBA")
+    line = max(MIN_LINE_PX, LINE_PER_SIDE * sum(image.shape[:2]) / 2)
+    for parts, index in zip(polygons, np.asarray(classes).astype(int).reshape(-1), strict=True):
+        colour = colour_of(int(index))
+        for part in parts:
+            points = [tuple(point) for point in np.asarray(part, np.float64)]
+            pen.polygon(points, fill=(*colour, round(255 * MASK_OPACITY)), outline=colour, width=round(line))
+    return np.array(canvas)
 
 
 def grid(

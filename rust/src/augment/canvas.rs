@@ -18,6 +18,15 @@ pub struct Placed {
     pub top: i64,
 }
 
+/// Pixels of a canvas, ends excluded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rectangle {
+    pub(super) left: i64,
+    pub(super) top: i64,
+    pub(super) right: i64,
+    pub(super) bottom: i64,
+}
+
 /// Tiles that do not overlap, on a canvas that cuts them.
 #[derive(Clone, Debug)]
 pub struct Canvas {
@@ -53,16 +62,34 @@ impl Canvas {
         if !(0..self.height as i64).contains(&y) {
             return;
         }
-        for tile in &self.tiles {
-            let row = y - tile.top;
-            if !(0..tile.image.height as i64).contains(&row) {
+        for (tile, seen) in self.tiles.iter().filter_map(|tile| Some((tile, self.visible(tile)?))) {
+            if !(seen.top..seen.bottom).contains(&y) {
                 continue;
             }
-            let first = (-tile.left).clamp(0, tile.image.width as i64) as usize;
-            let last = (self.width as i64 - tile.left).clamp(first as i64, tile.image.width as i64) as usize;
-            let from = 3 * (row as usize * tile.image.width);
-            let to = 3 * (tile.left + first as i64 + 1) as usize;
-            out[to..to + 3 * (last - first)].copy_from_slice(&tile.image.pixels[from + 3 * first..from + 3 * last]);
+            let from = 3 * ((y - tile.top) as usize * tile.image.width + (seen.left - tile.left) as usize);
+            let (to, length) = (3 * (seen.left + 1) as usize, 3 * (seen.right - seen.left) as usize);
+            out[to..to + length].copy_from_slice(&tile.image.pixels[from..from + length]);
         }
+    }
+
+    /// The part of a tile that the canvas shows.
+    pub(super) fn visible(&self, tile: &Placed) -> Option<Rectangle> {
+        let seen = Rectangle {
+            left: tile.left.max(0),
+            top: tile.top.max(0),
+            right: (tile.left + tile.image.width as i64).min(self.width as i64),
+            bottom: (tile.top + tile.image.height as i64).min(self.height as i64),
+        };
+        (seen.left < seen.right && seen.top < seen.bottom).then_some(seen)
+    }
+
+    /// One pixel.
+    pub(super) fn pixel(&self, x: i64, y: i64) -> [u8; 3] {
+        let shows = |seen: Rectangle| (seen.left..seen.right).contains(&x) && (seen.top..seen.bottom).contains(&y);
+        let Some(tile) = self.tiles.iter().find(|tile| self.visible(tile).is_some_and(shows)) else {
+            return [GREY; 3];
+        };
+        let offset = 3 * ((y - tile.top) as usize * tile.image.width + (x - tile.left) as usize);
+        [0, 1, 2].map(|c| tile.image.pixels[offset + c])
     }
 }

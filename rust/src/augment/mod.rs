@@ -1,13 +1,24 @@
-//! Training pictures: numbers are drawn first (`plan`), then applied to pixels (`warp`, `hsv`) and boxes (`boxes`).
+//! Training pictures: numbers are drawn first (`plan`), then applied to pixels (`picture`) and labels (`objects`).
+//!
+//! `canvas` is what a picture is cut from and is never built; `map` says where its points go; `upright` makes rows where
+//! it is zoomed and shifted only, `oblique` under any map, both with the blends of `lerp`; `hsv` changes colours.
 
 mod boxes;
 mod canvas;
 mod hsv;
+mod lerp;
+mod map;
+mod objects;
+mod oblique;
+mod picture;
 mod plan;
-mod warp;
+mod polygon;
+mod upright;
 
-pub use boxes::{BoxXyxy, is_kept};
+pub use boxes::BoxXyxy;
 pub use canvas::{Canvas, Placed};
-pub use hsv::shift_hsv;
-pub use plan::{Gains, Plan, Ranges};
-pub use warp::{Warp, warp_into};
+pub use map::Map;
+pub use objects::{Object, choose_pasted, choose_window};
+pub use picture::{Second, View, Window, render};
+pub use plan::{Plan, Ranges, Scene, Union, draw_side};
+pub use polygon::Ring;

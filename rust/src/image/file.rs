@@ -9,20 +9,13 @@ use crate::error::{Error, Result};
 /// Larger files are not pictures.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// Where the header of nearly every picture ends.
-const START_BYTES: u64 = 1 << 16;
-
 /// The whole file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     read_at_most(path, MAX_FILE_BYTES)
 }
 
-/// The first 64 KiB of the file.
-pub(super) fn read_start(path: &Path) -> Result<Vec<u8>> {
-    read_at_most(path, START_BYTES)
-}
-
-fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>> {
+/// At most so many bytes of the file.
+pub(super) fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let io = |source| Error::Io { path: path.display().to_string(), source };
     let refused = |reason: String| Error::Image { path: path.display().to_string(), reason };
     let about = metadata(path).map_err(io)?;

@@ -29,7 +29,15 @@ impl Letterbox {
     pub fn fit(size: (usize, usize), target: (usize, usize), scale_up: bool) -> Self {
         let ratio = |side: usize, of: usize| side as f64 / of as f64;
         let fitting = ratio(target.0, size.0).min(ratio(target.1, size.1));
-        let gain = if scale_up { fitting } else { fitting.min(1.0) };
+        Self::centred(size, target, if scale_up { fitting } else { fitting.min(1.0) })
+    }
+
+    /// Fit the longer side of `(height, width)` into `side`, never enlarged, in the middle of `target`.
+    pub fn within(size: (usize, usize), side: usize, target: (usize, usize)) -> Self {
+        Self::centred(size, target, (side as f64 / size.0.max(size.1) as f64).min(1.0))
+    }
+
+    fn centred(size: (usize, usize), target: (usize, usize), gain: f64) -> Self {
         let scaled = |side: usize, most: usize| ((side as f64 * gain).round_ties_even() as usize).clamp(1, most);
         let (height, width) = (scaled(size.0, target.0), scaled(size.1, target.1));
         let pad = |rest: usize| (rest as f64 / 2.0 - 0.1).round_ties_even().max(0.0) as usize;

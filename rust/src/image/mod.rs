@@ -27,6 +27,9 @@ pub use resize::{Taps, blend_columns, blend_rows, resize};
 /// Largest picture that is decoded, in pixels; larger headers are refused before any allocation. As Pillow's.
 pub const MAX_PIXELS: u64 = 178_956_970;
 
+/// Where the headers of JPEGs end: most without EXIF, most with it.
+const START_BYTES: [u64; 2] = [1 << 12, 1 << 16];
+
 /// What a format's decoder answers: the reason of a refusal is one line without the file's name.
 type Decoded<T> = std::result::Result<T, String>;
 
@@ -126,12 +129,15 @@ pub fn decode_bytes(bytes: &[u8], name: &str, options: Options) -> Result<Image>
 /// As [`decode_file`].
 pub fn size_of_file(path: &Path) -> Result<(usize, usize)> {
     let name = path.display().to_string();
-    let start = file::read_start(path)?;
-    // Only JPEG keeps all that matters before its pixels; PNG and WebP may put the orientation at the end.
-    if matches!(sniff(&start), Ok(Format::Jpeg))
-        && let Ok(size) = size_of_bytes(&start, &name)
-    {
-        return Ok(size);
+    for limit in START_BYTES {
+        let start = file::read_at_most(path, limit)?;
+        // Only JPEG keeps all that matters before its pixels; PNG and WebP may put the orientation at the end.
+        if !matches!(sniff(&start), Ok(Format::Jpeg)) {
+            break;
+        }
+        if let Ok(size) = size_of_bytes(&start, &name) {
+            return Ok(size);
+        }
     }
     size_of_bytes(&file::read(path)?, &name)
 }

@@ -1,24 +1,20 @@
-//! Recently used tiles, bounded in bytes. A tile depends on its picture alone, so the cache never changes a batch.
+//! The latest tiles: enough of them that a mosaic's partners need not be decoded again.
+//!
+//! A tile depends on its picture alone, so what is held never changes a batch. Tiles leave in the order in which they
+//! came; a tile that two threads want at once is made once.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::tiles::Tile;
 use crate::error::Result;
-use crate::image::Image;
 
-/// A decoded picture at loading size, and its original size.
-#[derive(Clone, Debug)]
-pub(super) struct Tile {
-    pub(super) image: Arc<Image>,
-    /// (height, width) before resizing.
-    pub(super) original: (usize, usize),
-}
+type Cell = Arc<Mutex<Option<Tile>>>;
 
 #[derive(Debug, Default)]
 struct Entries {
-    tiles: HashMap<usize, (Tile, u64)>,
-    num_bytes: usize,
-    clock: u64,
+    cells: HashMap<usize, Cell>,
+    arrivals: VecDeque<usize>,
 }
 
 #[derive(Debug)]
@@ -28,69 +24,81 @@ pub(super) struct TileCache {
 }
 
 impl TileCache {
+    /// A cache of `capacity` tiles.
     pub(super) fn new(capacity: usize) -> Self {
         Self { entries: Mutex::default(), capacity }
     }
 
     /// The tile of a sample, made when it is not there.
     pub(super) fn get(&self, sample: usize, make: impl FnOnce() -> Result<Tile>) -> Result<Tile> {
-        if let Some(tile) = self.lock().touch(sample) {
-            return Ok(tile);
+        let cell = lock(&self.entries).cell(sample, self.capacity);
+        let mut held = lock(&cell);
+        if let Some(tile) = &*held {
+            return Ok(tile.clone());
         }
         let tile = make()?;
-        self.lock().insert(sample, tile.clone(), self.capacity);
+        *held = Some(tile.clone());
         Ok(tile)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 impl Entries {
-    fn touch(&mut self, sample: usize) -> Option<Tile> {
-        self.clock += 1;
-        let (tile, used) = self.tiles.get_mut(&sample)?;
-        *used = self.clock;
-        Some(tile.clone())
+    fn cell(&mut self, sample: usize, capacity: usize) -> Cell {
+        if let Some(cell) = self.cells.get(&sample) {
+            return Arc::clone(cell);
+        }
+        while self.arrivals.len() >= capacity.max(1) {
+            let oldest = self.arrivals.pop_front();
+            oldest.map(|oldest| self.cells.remove(&oldest));
+        }
+        self.arrivals.push_back(sample);
+        Arc::clone(self.cells.entry(sample).or_default())
     }
+}
 
-    fn insert(&mut self, sample: usize, tile: Tile, capacity: usize) {
-        self.clock += 1;
-        self.num_bytes += tile.image.pixels.len();
-        if let Some((old, _)) = self.tiles.insert(sample, (tile, self.clock)) {
-            self.num_bytes -= old.image.pixels.len();
-        }
-        while self.num_bytes > capacity {
-            let Some(oldest) = self.tiles.iter().min_by_key(|(_, (_, used))| *used).map(|(&key, _)| key) else {
-                return;
-            };
-            if let Some((old, _)) = self.tiles.remove(&oldest) {
-                self.num_bytes -= old.image.pixels.len();
-            }
-        }
-    }
+/// A tile whose maker panicked is not there, so a poisoned lock holds nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use super::{Tile, TileCache};
+    use super::{Tile, TileCache, lock};
     use crate::image::Image;
 
+    fn tile(sample: usize) -> Tile {
+        let image = Arc::new(Image { height: 1, width: 1, pixels: vec![0; 3] });
+        Tile { sample, image, original: (1, 1) }
+    }
+
     #[test]
-    fn the_oldest_tile_leaves_first_and_the_limit_holds() {
-        let cache = TileCache::new(9);
-        let make = || {
-            let image = Arc::new(Image { height: 1, width: 1, pixels: vec![0; 3] });
-            Ok(Tile { image, original: (1, 1) })
-        };
+    fn the_first_that_came_leaves_first_and_the_limit_holds() {
+        let cache = TileCache::new(3);
         for sample in [0, 1, 2, 0, 3] {
-            cache.get(sample, make).unwrap();
+            assert_eq!(cache.get(sample, || Ok(tile(sample))).unwrap().sample, sample);
         }
-        let held = cache.lock();
-        assert_eq!(held.num_bytes, 9);
-        assert!(held.tiles.contains_key(&0) && !held.tiles.contains_key(&1));
+        let held = lock(&cache.entries);
+        assert_eq!(held.cells.len(), 3);
+        assert!(held.cells.contains_key(&1) && !held.cells.contains_key(&0));
+    }
+
+    #[test]
+    fn two_threads_make_a_tile_once() {
+        let (cache, made) = (TileCache::new(3), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    cache.get(7, || {
+                        made.fetch_add(1, Ordering::Relaxed);
+                        std::thread::sleep(std::time::Duration::from_millis(20));
+                        Ok(tile(7))
+                    })
+                });
+            }
+        });
+        assert_eq!(made.load(Ordering::Relaxed), 1);
     }
 }

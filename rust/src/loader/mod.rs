@@ -1,39 +1,80 @@
 //! Batches: a pure function from (seed, epoch, position) to bytes, and threads that run it ahead of the consumer.
 //!
-//! `planner` says which pictures and which numbers belong to a position, `sample` makes one picture in its slot of the
-//! batch, `stream` fills batches in order on its own threads, `cache` keeps decoded tiles.
+//! `planner` says which pictures and which numbers belong to a position, `tiles` gets them decoded (`cache`: the latest,
+//! `disk`: all of them in a file), `sample` makes one picture in its slot of the batch, `stream` fills batches in order
+//! on its own threads.
 
 mod cache;
+mod disk;
 mod planner;
 mod sample;
 mod stream;
+mod tiles;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::augment::Ranges;
+use crate::augment::{Ranges, Ring};
 use crate::error::{Error, Result};
 
 pub use planner::{Epoch, Ticket};
 pub use sample::Target;
-pub use stream::{Batch, BatchStream, Running};
+pub use stream::{Batch, BatchStream, Pixels, Running};
+pub use tiles::Keep;
 
-use cache::TileCache;
+use tiles::Tiles;
 
-/// Decoded training tiles kept in memory.
-const CACHE_BYTES: usize = 256 << 20;
+/// Mosaic partners lie at most this many positions back.
+const MAX_WINDOW: usize = 128;
+/// Memory for twice the tiles of that window; larger pictures have a shorter one.
+const WINDOW_BYTES: usize = 320 << 20;
+/// But never fewer tiles than this.
+const MIN_WINDOW: usize = 16;
 
 /// The annotated pictures of a data set: boxes and classes of picture k are rows `offsets[k]..offsets[k + 1]`.
 #[derive(Debug)]
 pub struct Index {
     /// Files.
     pub paths: Vec<PathBuf>,
+    /// (height, width) of each upright picture.
+    pub sizes: Vec<(usize, usize)>,
     /// Corners in pixels of the upright picture.
     pub boxes: Vec<[f32; 4]>,
     /// Class of each box.
     pub classes: Vec<i64>,
     /// Where each picture's rows begin, and the end.
     pub offsets: Vec<usize>,
+    /// Outlines of the rows.
+    pub outlines: Outlines,
+}
+
+/// Polygons of boxes: those of row k are `objects[k]..objects[k + 1]`, the points of polygon r are
+/// `rings[r]..rings[r + 1]`.
+#[derive(Debug)]
+pub struct Outlines {
+    /// Corners (x, y) in pixels of the upright picture.
+    pub points: Vec<[f32; 2]>,
+    /// Where each polygon begins, and the end.
+    pub rings: Vec<usize>,
+    /// Where each row's polygons begin, and the end.
+    pub objects: Vec<usize>,
+}
+
+impl Outlines {
+    /// The polygons of a row.
+    fn of(&self, row: usize) -> Vec<Ring> {
+        let points = |r: usize| &self.points[self.rings[r]..self.rings[r + 1]];
+        let ring = |r: usize| points(r).iter().map(|&[x, y]| (f64::from(x), f64::from(y))).collect();
+        (self.objects[row]..self.objects[row + 1]).map(ring).collect()
+    }
+}
+
+/// Whether offsets bound so many parts and rise from 0 to `last`.
+fn are_offsets(offsets: &[usize], parts: usize, last: usize) -> bool {
+    offsets.len() == parts + 1
+        && offsets[0] == 0
+        && offsets[parts] == last
+        && offsets.windows(2).all(|pair| pair[0] <= pair[1])
 }
 
 impl Index {
@@ -41,59 +82,106 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::Argument`] when they do not.
-    pub fn new(paths: Vec<PathBuf>, boxes: Vec<[f32; 4]>, classes: Vec<i64>, offsets: Vec<usize>) -> Result<Self> {
-        let rising = offsets.windows(2).all(|pair| pair[0] <= pair[1]);
-        let complete = offsets.first() == Some(&0) && offsets.last() == Some(&boxes.len());
-        if offsets.len() != paths.len() + 1 || !rising || !complete || classes.len() != boxes.len() {
-            return Err(Error::Argument(format!(
-                "{} pictures, {} boxes, {} classes and {} offsets do not belong together",
-                paths.len(),
-                boxes.len(),
-                classes.len(),
-                offsets.len()
-            )));
+    pub fn checked(self) -> Result<Self> {
+        let Outlines { points, rings, objects } = &self.outlines;
+        let num_rings = rings.len().saturating_sub(1);
+        let fit = self.sizes.len() == self.paths.len()
+            && self.sizes.iter().all(|&(height, width)| height > 0 && width > 0)
+            && self.classes.len() == self.boxes.len()
+            && are_offsets(&self.offsets, self.paths.len(), self.boxes.len())
+            && are_offsets(objects, self.boxes.len(), num_rings)
+            && are_offsets(rings, num_rings, points.len());
+        if fit {
+            return Ok(self);
         }
-        Ok(Self { paths, boxes, classes, offsets })
+        Err(Error::Argument(format!(
+            "{} pictures, {} sizes, {} boxes, {} classes, {} offsets and {num_rings} polygons do not belong together",
+            self.paths.len(),
+            self.sizes.len(),
+            self.boxes.len(),
+            self.classes.len(),
+            self.offsets.len()
+        )))
     }
 }
 
+/// What kind of batches are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Shuffled and augmented, square.
+    Train,
+    /// In order and letterboxed, square.
+    Square,
+    /// By aspect ratio and letterboxed, as small as the batch's pictures allow.
+    Rect,
+}
+
 /// What a batch looks like.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shape {
-    /// Side of the square pictures in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Longer side of the pictures in pixels.
     pub side: usize,
     /// Pictures per batch; the last batch may be smaller.
     pub batch_size: usize,
+    /// Training or validation.
+    pub kind: Kind,
+    /// Values in 0..1 instead of bytes.
+    pub as_floats: bool,
+    /// Put the next readable picture in the place of one that cannot be read.
+    pub skip: bool,
+    /// Of every `world` batches the one with this number is made.
+    pub rank: usize,
+    /// How many loaders share an epoch.
+    pub world: usize,
 }
 
-/// A data set ready to be loaded, with its cache of tiles.
+impl Settings {
+    /// Positions from which mosaic partners are drawn.
+    pub(crate) fn window(&self) -> usize {
+        (WINDOW_BYTES / (6 * self.side * self.side)).clamp(MIN_WINDOW, MAX_WINDOW)
+    }
+}
+
+/// A data set ready to be loaded, with its tiles.
 #[derive(Debug)]
 pub struct Pipeline {
     index: Arc<Index>,
-    shape: Shape,
-    tiles: Arc<TileCache>,
+    settings: Settings,
+    tiles: Arc<Tiles>,
 }
 
 impl Pipeline {
     /// A pipeline over `index`.
     ///
     /// # Errors
-    /// [`Error::Argument`] for an empty shape.
-    pub fn new(index: Index, shape: Shape) -> Result<Self> {
-        if shape.side == 0 || shape.batch_size == 0 {
-            return Err(Error::Argument("side and batch_size must be positive".into()));
+    /// [`Error::Argument`] for settings outside their domain, [`Error::Io`] for a cache file that cannot be opened.
+    pub fn new(index: Index, settings: Settings, keep: &Keep) -> Result<Self> {
+        if settings.side == 0 || settings.batch_size == 0 || settings.rank >= settings.world {
+            return Err(Error::Argument("side and batch_size must be positive, rank below world".into()));
         }
-        Ok(Self { index: Arc::new(index), shape, tiles: Arc::new(TileCache::new(CACHE_BYTES)) })
+        let index = Arc::new(index);
+        let tiles = Arc::new(Tiles::new(Arc::clone(&index), settings, keep)?);
+        Ok(Self { index, settings, tiles })
     }
 
-    /// Start threads that fill the batches of an epoch from sampler position `start` on; `ranges` are the
-    /// augmentations of a training epoch, none means validation: in order and letterboxed.
+    /// Start threads that fill this rank's batches of an epoch from sampler position `start` on; `ranges` are the
+    /// augmentations of a training epoch.
     ///
     /// # Errors
     /// [`Error::Argument`] when no thread can be started.
     pub fn start(&self, key: (u64, u32), start: usize, ranges: Option<Ranges>, threads: usize) -> Result<BatchStream> {
-        let epoch = Epoch::new(key, self.index.paths.len(), ranges);
-        let maker = sample::Maker::new(Arc::clone(&self.index), Arc::clone(&self.tiles), self.shape.side);
-        stream::start(Arc::new(maker), epoch, self.shape, start, threads)
+        let epoch = Epoch::new(key, &self.index, self.settings, ranges);
+        let maker = sample::Maker::new(Arc::clone(&self.index), Arc::clone(&self.tiles), self.settings.side);
+        stream::start(maker, epoch, self.settings, (start, threads))
+    }
+
+    /// Samples that could not be read and were skipped, and why.
+    pub fn skipped(&self) -> Vec<(usize, String)> {
+        self.tiles.skipped()
+    }
+
+    /// How many pictures were decoded so far.
+    pub fn num_decoded(&self) -> usize {
+        self.tiles.num_decoded()
     }
 }

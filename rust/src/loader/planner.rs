@@ -1,19 +1,22 @@
 //! From a position in an epoch to pictures and numbers, by the keyed streams alone.
 
-use crate::augment::{Plan, Ranges};
+use std::ops::Range;
+
+use super::{Index, Kind, Settings};
+use crate::augment::{Plan, Ranges, draw_side};
 use crate::random::{Purpose, Stream};
 
-/// Mosaic partners lie at most this many positions back in the order of the epoch (round its end): recently used
-/// tiles are in the cache, so a mosaic costs about one decode, and small sets are mixed evenly.
-const PARTNER_WINDOW: usize = 256;
+/// Rectangular batches are padded to multiples of this, and by half of it more: as the YOLO validators do.
+const STRIDE: f64 = 32.0;
+const RECT_PAD: f64 = 0.5;
 
 /// What one slot of a batch is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ticket {
     /// The sample.
     pub sample: usize,
-    /// Partners of a mosaic.
-    pub partners: [usize; 3],
+    /// Partners: three of its mosaic, four of the scene that is mixed in.
+    pub partners: [usize; 7],
     /// The numbers of a training picture; none for validation.
     pub plan: Option<Plan>,
 }
@@ -24,17 +27,24 @@ pub struct Epoch {
     seed: u64,
     number: u32,
     order: Vec<usize>,
+    /// The order of the epoch before, from whose end the first mosaics take their partners.
+    before: Vec<usize>,
+    window: usize,
     ranges: Option<Ranges>,
 }
 
 impl Epoch {
-    /// Shuffled by (seed, epoch) when there are augmentations to draw; in order otherwise.
-    pub fn new((seed, number): (u64, u32), length: usize, ranges: Option<Ranges>) -> Self {
-        let order = match ranges {
-            Some(_) => Stream::new(seed, number, 0, Purpose::Order).permutation(length),
-            None => (0..length).collect(),
+    /// Shuffled by (seed, epoch) for training; else in order, or by rising height / width where batches are
+    /// rectangular.
+    pub fn new((seed, number): (u64, u32), index: &Index, settings: Settings, ranges: Option<Ranges>) -> Self {
+        let length = index.paths.len();
+        let shuffled = |number| Stream::new(seed, number, 0, Purpose::Order).permutation(length);
+        let (order, before) = match settings.kind {
+            Kind::Train => (shuffled(number), shuffled(number.saturating_sub(1))),
+            Kind::Square => ((0..length).collect(), Vec::new()),
+            Kind::Rect => (by_aspect(&index.sizes), Vec::new()),
         };
-        Self { seed, number, order, ranges }
+        Self { seed, number, order, before, window: settings.window(), ranges }
     }
 
     /// Number of positions.
@@ -51,12 +61,98 @@ impl Epoch {
     pub fn ticket(&self, position: usize) -> Ticket {
         let sample = self.order[position];
         let Some(ranges) = &self.ranges else {
-            return Ticket { sample, partners: [sample; 3], plan: None };
+            return Ticket { sample, partners: [sample; 7], plan: None };
         };
-        let length = self.order.len();
         let mut stream = Stream::new(self.seed, self.number, position as u32, Purpose::Augment);
-        let plan = Plan::draw(&mut stream, ranges, length.min(PARTNER_WINDOW));
-        let partners = plan.partners.map(|back| self.order[(position + length - back) % length]);
+        let plan = Plan::draw(&mut stream, ranges, self.len().min(self.window));
+        let partners = plan.partners.map(|back| self.sample_before(position, back));
         Ticket { sample, partners, plan: Some(plan) }
+    }
+
+    /// The sample `back` positions earlier: its tile was made a moment ago, so a mosaic costs one decode.
+    fn sample_before(&self, position: usize, back: usize) -> usize {
+        match position.checked_sub(back) {
+            Some(earlier) => self.order[earlier],
+            None => self.before[self.len() + position - back],
+        }
+    }
+
+    /// (height, width) of the pictures of the batch at `positions`: drawn for the batch, fitted to its pictures, or that
+    /// of every batch.
+    pub(super) fn batch_size_px(&self, index: &Index, settings: Settings, positions: Range<usize>) -> (usize, usize) {
+        match (settings.kind, &self.ranges) {
+            (Kind::Rect, _) => self.fitted(index, settings.side, positions),
+            (Kind::Train, Some(ranges)) if ranges.multi_scale > 0.0 => {
+                let batch = positions.start / settings.batch_size;
+                let mut stream = Stream::new(self.seed, self.number, batch as u32, Purpose::Size);
+                let side = draw_side(&mut stream, settings.side, ranges.multi_scale);
+                (side, side)
+            }
+            _ => (settings.side, settings.side),
+        }
+    }
+
+    /// The smallest (height, width) that holds the pictures with their longer side at `side`.
+    fn fitted(&self, index: &Index, side: usize, positions: Range<usize>) -> (usize, usize) {
+        let aspects = self.order[positions].iter().map(|&sample| aspect(index.sizes[sample]));
+        let (low, high) = aspects.fold((f64::INFINITY, 0.0f64), |(low, high), a| (low.min(a), high.max(a)));
+        let (height, width) = if high < 1.0 {
+            (high, 1.0)
+        } else if low > 1.0 {
+            (1.0, 1.0 / low)
+        } else {
+            (1.0, 1.0)
+        };
+        let padded = |part: f64| ((part * side as f64 / STRIDE + RECT_PAD).ceil() * STRIDE) as usize;
+        (padded(height), padded(width))
+    }
+}
+
+fn aspect((height, width): (usize, usize)) -> f64 {
+    height as f64 / width as f64
+}
+
+/// Samples by rising height / width; equals keep their order.
+fn by_aspect(sizes: &[(usize, usize)]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by(|&a, &b| aspect(sizes[a]).total_cmp(&aspect(sizes[b])));
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::Epoch;
+    use crate::augment::Ranges;
+    use crate::loader::{Index, Kind, Outlines, Settings};
+
+    const LENGTH: usize = 1000;
+    const SETTINGS: Settings =
+        Settings { side: 640, batch_size: 16, kind: Kind::Train, as_floats: false, skip: false, rank: 0, world: 1 };
+
+    fn epoch(number: u32) -> Epoch {
+        let index = Index {
+            paths: vec![PathBuf::new(); LENGTH],
+            sizes: vec![(1, 1); LENGTH],
+            boxes: vec![],
+            classes: vec![],
+            offsets: vec![0; LENGTH + 1],
+            outlines: Outlines { points: vec![], rings: vec![0], objects: vec![0] },
+        };
+        let ranges = Ranges { mosaic: 1.0, mixup: 1.0, ..Ranges::default() };
+        Epoch::new((3, number), &index, SETTINGS, Some(ranges))
+    }
+
+    #[test]
+    fn partners_of_both_scenes_were_loaded_a_moment_ago() {
+        let (before, epoch) = (epoch(1), epoch(2));
+        let loaded = [before.order.clone(), epoch.order.clone()].concat();
+        for position in 0..LENGTH {
+            let now = LENGTH + position;
+            let recent = &loaded[now + 1 - SETTINGS.window()..=now];
+            let partners = epoch.ticket(position).partners;
+            assert!(partners.iter().all(|partner| recent.contains(partner)), "{position}");
+        }
     }
 }

@@ -1,128 +1,164 @@
-//! One picture of a batch: decode, place, warp, colour; its boxes go the same way.
+//! One picture of a batch: tiles are placed, moved, coloured; its boxes and outlines go the same way.
 
 use std::sync::Arc;
 
 use super::Index;
-use super::cache::{Tile, TileCache};
 use super::planner::Ticket;
-use crate::augment::{BoxXyxy, Canvas, Plan, Warp, is_kept, shift_hsv, warp_into};
+use super::tiles::{Tile, Tiles};
+use crate::augment::{
+    BoxXyxy, Canvas, Map, Object, Plan, Scene, Second, Union, View, choose_pasted, choose_window, render,
+};
 use crate::error::Result;
-use crate::image::{Letterbox, Options, decode_file, letterbox_into, resize};
+use crate::image::{Letterbox, letterbox_into};
 
-/// A box of a finished picture.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// An object of a finished picture; all coordinates are fractions of its sides.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// cx, cy, w, h in 0..1.
     pub cxcywh_norm: [f32; 4],
     /// Class.
     pub class: i64,
+    /// Polygons in 0..1; none where the box is all there is.
+    pub rings: Vec<Vec<[f32; 2]>>,
 }
 
-/// A finished picture's targets and its letterbox [gain, left, top] (NaN when augmented).
+impl Target {
+    /// An object of a picture of (height, width) pixels.
+    fn new(object: &Object, size: (usize, usize)) -> Self {
+        let (height, width) = (size.0 as f64, size.1 as f64);
+        let norm = |&(x, y): &(f64, f64)| [(x / width) as f32, (y / height) as f32];
+        let rings = object.rings.iter().map(|ring| ring.iter().map(norm).collect()).collect();
+        Self { cxcywh_norm: object.xyxy.cxcywh_norm(height, width), class: object.class, rings }
+    }
+}
+
+/// Which sample a finished picture is, its targets and its letterbox [gain, left, top] (NaN when augmented).
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Made {
+    pub(super) sample: usize,
     pub(super) targets: Vec<Target>,
     pub(super) letterbox: [f32; 3],
 }
+
+/// A scene before it moves: its first sample, its canvas and its objects there.
+type Laid = (usize, Canvas, Vec<Object>);
 
 /// Makes pictures; shared by all threads.
 #[derive(Debug)]
 pub(super) struct Maker {
     index: Arc<Index>,
-    tiles: Arc<TileCache>,
+    tiles: Arc<Tiles>,
     side: usize,
 }
 
 impl Maker {
-    pub(super) fn new(index: Arc<Index>, tiles: Arc<TileCache>, side: usize) -> Self {
+    pub(super) fn new(index: Arc<Index>, tiles: Arc<Tiles>, side: usize) -> Self {
         Self { index, tiles, side }
     }
 
-    /// Fill a slot of 3 * side * side bytes.
-    pub(super) fn make(&self, ticket: &Ticket, slot: &mut [u8]) -> Result<Made> {
+    pub(super) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Fill a slot of 3 * height * width bytes; augmented pictures are square.
+    pub(super) fn make(&self, ticket: &Ticket, size: (usize, usize), slot: &mut [u8]) -> Result<Made> {
         match &ticket.plan {
-            None => self.letterboxed(ticket.sample, slot),
-            Some(plan) => self.augmented(ticket, plan, slot),
+            None => self.letterboxed(ticket.sample, size, slot),
+            Some(plan) => self.augmented(ticket, plan, size.0, slot),
         }
     }
 
-    fn letterboxed(&self, sample: usize, slot: &mut [u8]) -> Result<Made> {
-        let image = decode_file(&self.index.paths[sample], Options::default())?;
-        let target = (self.side, self.side);
-        let fit = Letterbox::fit((image.height, image.width), target, false);
-        letterbox_into(&image, target, fit, slot);
-        let side = self.side as f64;
-        let targets = self.annotated(sample).map(|(b, class)| {
-            let b = b.clipped(image.height as f64, image.width as f64);
-            let placed = b.mapped((fit.gain, fit.gain), (fit.left as f64, fit.top as f64));
-            Target { cxcywh_norm: placed.cxcywh_norm(side, side), class }
-        });
-        let letterbox = [fit.gain as f32, fit.left as f32, fit.top as f32];
-        Ok(Made { targets: targets.collect(), letterbox })
+    fn letterboxed(&self, sample: usize, size: (usize, usize), slot: &mut [u8]) -> Result<Made> {
+        let Tile { sample, image, original } = self.tiles.get(sample)?;
+        let fit = Letterbox::within(original, self.side, size);
+        letterbox_into(&image, size, fit, slot);
+        let (gain, shift) = ((fit.gain, fit.gain), (fit.left as f64, fit.top as f64));
+        let frame = frame(original);
+        let placed = |object: Object| Target::new(&object.as_annotated(&frame).mapped(gain, shift), size);
+        let targets = self.annotated(sample).map(placed).collect();
+        Ok(Made { sample, targets, letterbox: [fit.gain as f32, fit.left as f32, fit.top as f32] })
     }
 
-    fn augmented(&self, ticket: &Ticket, plan: &Plan, slot: &mut [u8]) -> Result<Made> {
-        let (canvas, boxes) = if plan.is_mosaic { self.mosaic(ticket, plan)? } else { self.single(ticket.sample)? };
-        let warp = Warp::new(plan, &canvas, self.side);
-        warp_into(&canvas, &warp, slot);
-        shift_hsv(slot, &plan.gains);
-        let side = self.side as f64;
-        let kept = boxes.into_iter().filter_map(|(before, class)| {
-            let after = warp.apply(&before);
-            let target = Target { cxcywh_norm: after.cxcywh_norm(side, side), class };
-            is_kept(&before, &after, warp.gain).then_some(target)
-        });
-        Ok(Made { targets: kept.collect(), letterbox: [f32::NAN; 3] })
+    fn augmented(&self, ticket: &Ticket, plan: &Plan, side: usize, slot: &mut [u8]) -> Result<Made> {
+        let [a, b, c, d, e, f, g] = ticket.partners;
+        let (sample, view, mut objects) = self.view([ticket.sample, a, b, c], &plan.scenes[0], plan, side)?;
+        let second = || self.view([d, e, f, g], &plan.scenes[1], plan, side);
+        let second = match plan.union {
+            Union::Alone => Second::None,
+            Union::Mixup => {
+                let (_, view, others) = second()?;
+                objects.extend(others);
+                Second::Blend(view, plan.weight)
+            }
+            Union::Cutmix => match choose_window(&plan.cuts, plan.pick, side, &objects) {
+                None => Second::None,
+                Some(window) => {
+                    let (_, view, others) = second()?;
+                    objects.extend(others.into_iter().filter_map(|object| object.shown(&window)));
+                    Second::Window(view, window)
+                }
+            },
+        };
+        render(&view, &second, &plan.gains, slot);
+        let targets = objects.iter().map(|object| Target::new(object, (side, side))).collect();
+        Ok(Made { sample, targets, letterbox: [f32::NAN; 3] })
     }
 
-    fn single(&self, sample: usize) -> Result<(Canvas, Vec<(BoxXyxy, i64)>)> {
-        let tile = self.tile(sample)?;
-        let boxes = self.boxes_on_tile(sample, &tile, (0, 0));
-        Ok((Canvas::single(tile.image), boxes))
+    /// A scene of one sample or four: its first sample, what is seen, and its objects in output pixels.
+    fn view(&self, samples: [usize; 4], scene: &Scene, plan: &Plan, side: usize) -> Result<(usize, View, Vec<Object>)> {
+        let (sample, canvas, mut objects) =
+            if scene.is_mosaic { self.mosaic(samples, scene.centre)? } else { self.single(samples[0])? };
+        let pasted = choose_pasted(&objects, canvas.width as f64, plan.paste);
+        let flips = (plan.flip_ud, plan.flip_lr);
+        let map = Map::new(&scene.motion, (canvas.height, canvas.width), self.side, side, flips);
+        let rings = pasted.iter().flat_map(|object| &object.rings).map(|ring| map.place_ring(ring)).collect();
+        objects.extend(pasted);
+        let placed = objects.iter().filter_map(|object| object.placed(&map)).collect();
+        Ok((sample, View { canvas, map, pasted: rings }, placed))
     }
 
-    fn mosaic(&self, ticket: &Ticket, plan: &Plan) -> Result<(Canvas, Vec<(BoxXyxy, i64)>)> {
-        let samples = [ticket.sample, ticket.partners[0], ticket.partners[1], ticket.partners[2]];
-        let [a, b, c, d] = samples.map(|sample| self.tile(sample));
+    fn single(&self, sample: usize) -> Result<Laid> {
+        let tile = self.tiles.get(sample)?;
+        let objects = self.on_tile(&tile, (0, 0)).collect();
+        Ok((tile.sample, Canvas::single(tile.image), objects))
+    }
+
+    fn mosaic(&self, samples: [usize; 4], centre: (f64, f64)) -> Result<Laid> {
+        let [a, b, c, d] = samples.map(|sample| self.tiles.get(sample));
         let tiles = [a?, b?, c?, d?];
-        let centre = [plan.centre.0, plan.centre.1].map(|part| (part * self.side as f64) as usize);
+        let centre = [centre.0, centre.1].map(|part| (part * self.side as f64) as usize);
         let canvas = Canvas::mosaic(tiles.clone().map(|tile| tile.image), self.side, (centre[0], centre[1]));
-        let (height, width) = (canvas.height as f64, canvas.width as f64);
-        let placed = samples.iter().zip(&tiles).zip(&canvas.tiles);
-        let boxes = placed
-            .flat_map(|((&sample, tile), place)| self.boxes_on_tile(sample, tile, (place.left, place.top)))
-            .map(|(b, class)| (b.clipped(height, width), class))
-            .filter(|(b, _)| b.width() > 0.0 && b.height() > 0.0)
+        let frame = frame((canvas.height, canvas.width));
+        let objects = tiles
+            .iter()
+            .zip(&canvas.tiles)
+            .flat_map(|(tile, place)| self.on_tile(tile, (place.left, place.top)))
+            .filter_map(|object| object.within(&frame))
             .collect();
-        Ok((canvas, boxes))
+        Ok((tiles[0].sample, canvas, objects))
     }
 
-    /// The picture with its longer side at the output side (rounded up, as the shorter one).
-    fn tile(&self, sample: usize) -> Result<Tile> {
-        self.tiles.get(sample, || {
-            let image = decode_file(&self.index.paths[sample], Options::default())?;
-            let original = (image.height, image.width);
-            let ratio = self.side as f64 / image.height.max(image.width) as f64;
-            let scaled = |of: usize| ((of as f64 * ratio).ceil() as usize).clamp(1, self.side);
-            let (height, width) = (scaled(image.height), scaled(image.width));
-            let image = if (height, width) == original { image } else { resize(&image, height, width) };
-            Ok(Tile { image: Arc::new(image), original })
-        })
-    }
-
-    fn boxes_on_tile(&self, sample: usize, tile: &Tile, at: (i64, i64)) -> Vec<(BoxXyxy, i64)> {
-        let (height, width) = (tile.original.0 as f64, tile.original.1 as f64);
-        let scale = (tile.image.width as f64 / width, tile.image.height as f64 / height);
+    /// Objects of a tile that lies at (left, top) on a canvas.
+    fn on_tile<'a>(&'a self, tile: &Tile, at: (i64, i64)) -> impl Iterator<Item = Object> + use<'a> {
+        let (height, width) = tile.original;
+        let scale = (tile.image.width as f64 / width as f64, tile.image.height as f64 / height as f64);
         let shift = (at.0 as f64, at.1 as f64);
-        self.annotated(sample).map(|(b, class)| (b.clipped(height, width).mapped(scale, shift), class)).collect()
+        let frame = frame(tile.original);
+        self.annotated(tile.sample).filter_map(move |o| Some(o.within(&frame)?.mapped(scale, shift)))
     }
 
-    /// Boxes of a sample in pixels of the upright picture.
-    fn annotated(&self, sample: usize) -> impl Iterator<Item = (BoxXyxy, i64)> + '_ {
+    /// Objects of a sample in pixels of the upright picture.
+    fn annotated(&self, sample: usize) -> impl Iterator<Item = Object> + '_ {
         let rows = self.index.offsets[sample]..self.index.offsets[sample + 1];
         rows.map(|row| {
             let [x1, y1, x2, y2] = self.index.boxes[row].map(f64::from);
-            (BoxXyxy { x1, y1, x2, y2 }, self.index.classes[row])
+            let rings = self.index.outlines.of(row);
+            Object { xyxy: BoxXyxy { x1, y1, x2, y2 }, class: self.index.classes[row], rings }
         })
     }
+}
+
+/// The border of a picture.
+fn frame((height, width): (usize, usize)) -> BoxXyxy {
+    BoxXyxy { x1: 0.0, y1: 0.0, x2: width as f64, y2: height as f64 }
 }

@@ -1,17 +1,22 @@
-//! From a decoded head (4 + nc + extra, A) to final rows, one image at a time.
+//! From a decoded head (4 + nc + extra, A) to final rows of one image.
 
-use super::hard::greedy;
-use super::overlap::iou;
-use super::{by_falling_score, falling, refuse_nan};
+use super::greedy::{Candidate, Greedy};
+use super::overlap::Rule;
+use super::rank::Ranked;
+use super::select::Select;
+use crate::cpu;
 use crate::error::{Error, Result};
+use crate::simd::dispatch;
 
 /// Candidates kept by score before suppression; bounds the worst case, as the field does.
 const MAX_CANDIDATES: usize = 30_000;
+/// Distance between classes in pixels where boxes are shifted apart; the field's custom.
+const CLASS_SHIFT: f32 = 7680.0;
 
 /// What to keep of a head.
 #[derive(Clone, Debug)]
 pub struct HeadOptions {
-    /// Candidates need a class score above this.
+    /// Candidates need a class score above this; not negative.
     pub conf_thr: f32,
     /// Boxes of one class that overlap by more than this compete.
     pub iou_thr: f64,
@@ -19,6 +24,8 @@ pub struct HeadOptions {
     pub multi_label: bool,
     /// Let boxes of different classes compete.
     pub agnostic: bool,
+    /// Shift classes apart by [`CLASS_SHIFT`] and let all compete, with the rounding that follows.
+    pub compat: bool,
     /// Most rows per image.
     pub max_det: usize,
     /// How many of the rows after the box are class scores.
@@ -27,98 +34,66 @@ pub struct HeadOptions {
     pub classes: Option<Vec<usize>>,
 }
 
-/// Final detections of one image: `width` values each: `x1 y1 x2 y2 score class extra…`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rows {
-    /// Row-major values.
-    pub values: Vec<f32>,
-    /// Values per row.
-    pub width: usize,
-}
-
-/// One box of one class that passed the threshold.
-struct Candidate {
-    anchor: usize,
-    class: usize,
-    score: f32,
-}
-
 /// Suppress one image's head `pred` of `channels` rows by `anchors` columns.
 ///
+/// Writes rows `x1 y1 x2 y2 score class extra…` to the front of `rows`, as many as it has room for and at most
+/// `max_det`; returns how many.
+///
 /// # Errors
-/// [`Error::Argument`] when the sizes do not fit or a candidate is NaN.
-pub fn head(pred: &[f32], channels: usize, anchors: usize, options: &HeadOptions) -> Result<Rows> {
-    if pred.len() != channels * anchors || channels < 4 + options.num_classes {
-        return Err(Error::Argument(format!(
-            "pred must have 4 + {} class rows or more, got {channels} x {anchors}",
-            options.num_classes
-        )));
+/// [`Error::Argument`] when the sizes do not fit, or a box or score is NaN.
+pub fn head(pred: &[f32], channels: usize, anchors: usize, options: &HeadOptions, rows: &mut [f32]) -> Result<usize> {
+    let num_classes = options.num_classes;
+    if pred.len() != channels * anchors || channels < 4 + num_classes || anchors * num_classes > u32::MAX as usize {
+        let message = format!("pred must have 4 + {num_classes} class rows or more, got {channels} x {anchors}");
+        return Err(Error::Argument(message));
     }
-    let mut candidates = candidates(pred, anchors, options)?;
-    if candidates.len() > MAX_CANDIDATES {
-        candidates.sort_by(|a, b| falling(a.score, b.score)); // stable: ties stay by index
-        candidates.truncate(MAX_CANDIDATES);
+    let width = channels - num_classes + 2;
+    let mut keys = select(&pred[..(4 + num_classes) * anchors], anchors, options)?;
+    if keys.len() > MAX_CANDIDATES {
+        keys.select_nth_unstable(MAX_CANDIDATES);
+        keys.truncate(MAX_CANDIDATES);
     }
-    let boxes: Vec<[f32; 4]> = candidates.iter().map(|c| corners(pred, anchors, c.anchor)).collect();
-    let scores: Vec<f32> = candidates.iter().map(|c| c.score).collect();
-    refuse_nan(&boxes, &scores)?;
-    let classes: Vec<i64> = candidates.iter().map(|c| c.class as i64).collect();
-    let rivals = if options.agnostic { None } else { Some(classes.as_slice()) };
-    let kept = greedy(&boxes, &by_falling_score(&scores), rivals, options.iou_thr, options.max_det, iou);
-
-    let extra = 4 + options.num_classes..channels;
-    let mut rows = Rows { values: Vec::new(), width: 6 + extra.len() };
-    for i in kept {
-        rows.values.extend_from_slice(&boxes[i]);
-        rows.values.extend_from_slice(&[scores[i], candidates[i].class as f32]);
-        rows.values.extend(extra.clone().map(|row| pred[row * anchors + candidates[i].anchor]));
+    let mut seen = Vec::new();
+    let candidates = Ranked::new(keys, 2 * options.max_det.min(MAX_CANDIDATES)).map(|(score, index)| {
+        let (anchor, class) = (index as usize / num_classes, index as usize % num_classes);
+        let corners = corners(pred, anchors, anchor);
+        seen.push((anchor, class, score, corners));
+        match (options.agnostic, options.compat) {
+            (true, _) => Candidate { corners, group: 0 },
+            (false, true) => Candidate { corners: corners.map(|v| v + class as f32 * CLASS_SHIFT), group: 0 },
+            (false, false) => Candidate { corners, group: class },
+        }
+    });
+    let rule = Rule::new(options.iou_thr, false);
+    let max_det = options.max_det.min(rows.len() / width);
+    let kept = dispatch(cpu::level()?, Greedy { candidates, num_groups: num_classes.max(1), rule, max_det });
+    for (row, &position) in rows.chunks_exact_mut(width).zip(&kept) {
+        let (anchor, class, score, corners) = seen[position];
+        row[..4].copy_from_slice(&corners);
+        (row[4], row[5]) = (score, class as f32);
+        row[6..].iter_mut().zip(4 + num_classes..).for_each(|(v, extra)| *v = pred[extra * anchors + anchor]);
     }
-    Ok(rows)
+    Ok(kept.len())
 }
 
-/// Anchor-major list of what passes the threshold; NaN scores are an error, not an absence.
-fn candidates(pred: &[f32], anchors: usize, options: &HeadOptions) -> Result<Vec<Candidate>> {
-    let wanted: Vec<usize> = match &options.classes {
-        Some(classes) => classes.iter().copied().filter(|&c| c < options.num_classes).collect(),
-        None => (0..options.num_classes).collect(),
-    };
-    let mut found = Vec::new();
-    for (anchor, best) in best_scores(pred, anchors, options.num_classes).into_iter().enumerate() {
-        if best.is_nan() {
-            let message = format!("a class score of anchor {anchor} is NaN; the model or its input is broken");
-            return Err(Error::Argument(message));
-        }
-        if best <= options.conf_thr {
-            continue;
-        }
-        let score = |class: usize| pred[(4 + class) * anchors + anchor];
-        let passes = |class: &usize| score(*class) > options.conf_thr;
-        if options.multi_label {
-            let all = wanted.iter().copied().filter(passes);
-            found.extend(all.map(|class| Candidate { anchor, class, score: score(class) }));
-        } else {
-            let first_best = (0..options.num_classes).find(|&class| score(class) == best);
-            found.extend(first_best.filter(|class| wanted.contains(class)).map(|class| Candidate {
-                anchor,
-                class,
-                score: score(class),
-            }));
-        }
+/// Candidates of the box and class rows, in any order.
+fn select(pred: &[f32], anchors: usize, options: &HeadOptions) -> Result<Vec<u64>> {
+    let nan = || Error::Argument("pred has NaN boxes or scores; the model or its input is broken".to_owned());
+    let (boxes, scores) = pred.split_at(4 * anchors);
+    if has_nan_corner(boxes, anchors) {
+        return Err(nan());
     }
-    Ok(found)
+    let is_wanted = |class| options.classes.as_ref().is_none_or(|classes| classes.contains(&class));
+    let wanted: Vec<bool> = (0..options.num_classes).map(is_wanted).collect();
+    let (conf_thr, multi_label) = (options.conf_thr, options.multi_label);
+    dispatch(cpu::level()?, Select { scores, anchors, conf_thr, multi_label, wanted: &wanted }).map_err(|_| nan())
 }
 
-/// Best class score of every anchor, NaN if any is; row by row, as the memory lies.
-fn best_scores(pred: &[f32], anchors: usize, num_classes: usize) -> Vec<f32> {
-    let mut best = vec![f32::NEG_INFINITY; anchors];
-    if anchors > 0 {
-        for row in pred.chunks_exact(anchors).skip(4).take(num_classes) {
-            for (best, &score) in best.iter_mut().zip(row) {
-                *best = if score > *best || score.is_nan() { score } else { *best };
-            }
-        }
-    }
-    best
+/// Whether a corner is NaN: a value is, or infinities cancel.
+fn has_nan_corner(boxes: &[f32], anchors: usize) -> bool {
+    let (centres, sizes) = boxes.split_at(2 * anchors);
+    let is_nan = |(c, s): (&f32, &f32)| (c - s / 2.0).is_nan() | (c + s / 2.0).is_nan();
+    centres.iter().zip(sizes).fold(false, |nan, pair| nan | is_nan(pair))
 }
 
 /// Centre and size of an anchor's box as corners.

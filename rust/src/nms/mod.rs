@@ -3,38 +3,64 @@
 //! Boxes are `[x1, y1, x2, y2]` in f32; two boxes compete when they share a class and overlap by IoU > threshold
 //! (strictly, torchvision's rule). The plain torch definition is `ops/nms_ref.py`.
 
+mod fusion;
+mod greedy;
+mod grid;
 mod hard;
 mod head;
 mod overlap;
+mod rank;
+mod select;
 mod soft;
 
-pub use hard::{diou, hard};
-pub use head::{HeadOptions, Rows, head};
+pub use fusion::{Fused, fuse};
+pub use hard::hard;
+pub use head::{HeadOptions, head};
 pub use soft::{Decay, soft};
-
-use std::cmp::Ordering;
 
 use crate::error::{Error, Result};
 
-/// Indices by falling score, equal scores by rising index.
-fn by_falling_score(scores: &[f32]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| falling(scores[a], scores[b])); // stable: ties stay by index
-    order
+/// Boxes with their scores and, where they do not all compete, their classes.
+#[derive(Clone, Copy, Debug)]
+pub struct Boxes<'a> {
+    /// `x1 y1 x2 y2` of each.
+    pub corners: &'a [[f32; 4]],
+    /// One per box.
+    pub scores: &'a [f32],
+    /// One per box, or nothing for a single class.
+    pub classes: Option<&'a [i64]>,
 }
 
-/// Order of two scores that are not NaN; 0 and -0 are equal.
-fn falling(a: f32, b: f32) -> Ordering {
-    b.partial_cmp(&a).unwrap_or(Ordering::Equal)
+impl Boxes<'_> {
+    /// Refuse sizes that differ, and NaN, which has no place in an order of scores and overlaps nothing.
+    fn check(&self) -> Result<()> {
+        let number = self.corners.len();
+        if self.scores.len() != number || self.classes.is_some_and(|c| c.len() != number) || number > u32::MAX as usize
+        {
+            return Err(Error::Argument(format!("{number} boxes need as many scores and classes, at most 2^32")));
+        }
+        let has_nan = |values: &[f32]| values.iter().fold(false, |nan, v| nan | v.is_nan());
+        if has_nan(self.scores) || has_nan(self.corners.as_flattened()) {
+            let message = "boxes or scores are NaN; the model or its input is broken";
+            return Err(Error::Argument(message.to_owned()));
+        }
+        Ok(())
+    }
 }
 
-/// Refuse NaN, which has no place in an order of scores and overlaps nothing.
-fn refuse_nan(boxes: &[[f32; 4]], scores: &[f32]) -> Result<()> {
-    if let Some(i) = scores.iter().position(|s| s.is_nan()) {
-        return Err(Error::Argument(format!("score {i} is NaN; the model or its input is broken")));
+/// A number from 0 for the class of each box, and how many numbers there are.
+fn groups_of(classes: Option<&[i64]>, number: usize) -> (Vec<u32>, usize) {
+    let Some(classes) = classes else {
+        return (vec![0; number], 1);
+    };
+    let low = classes.iter().copied().min().unwrap_or(0);
+    let high = classes.iter().copied().max().unwrap_or(0);
+    if high.abs_diff(low) < 1 << 16 {
+        return (classes.iter().map(|c| (c - low) as u32).collect(), (high - low) as usize + 1);
     }
-    if let Some(i) = boxes.iter().position(|b| b.iter().any(|v| v.is_nan())) {
-        return Err(Error::Argument(format!("box {i} has a NaN coordinate: {:?}", boxes[i])));
-    }
-    Ok(())
+    let mut distinct = classes.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let groups = classes.iter().map(|c| distinct.partition_point(|d| d < c) as u32).collect();
+    (groups, distinct.len())
 }

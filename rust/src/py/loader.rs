@@ -6,89 +6,145 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray4, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
 use crate::augment::Ranges;
 use crate::error::Error;
-use crate::loader::{Batch, BatchStream, Index, Pipeline, Running, Shape};
+use crate::loader::{Batch, BatchStream, Index, Keep, Kind, Outlines, Pipeline, Pixels, Running, Settings, Target};
 
 /// How long the interpreter waits before it looks for Ctrl-C.
 const SLICE: Duration = Duration::from_millis(50);
 
 type Arrays<'py> = (
-    Bound<'py, PyArray4<u8>>,
+    Bound<'py, PyAny>,
     Bound<'py, PyArray2<f32>>,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyArray2<f32>>,
+    Segments<'py>,
+);
+
+type Segments<'py> = (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
+
+/// Rows of the index as Python hands them over: paths, (height, width), corners, classes, offsets, outlines.
+type Rows<'py> = (
+    Vec<PathBuf>,
+    Vec<(usize, usize)>,
+    PyReadonlyArray2<'py, f32>,
+    PyReadonlyArray1<'py, i64>,
+    Vec<usize>,
+    (PyReadonlyArray2<'py, f32>, Vec<usize>, Vec<usize>),
 );
 
 /// A data set ready to be loaded.
 #[pyclass(name = "Pipeline", frozen)]
-pub(super) struct PyPipeline {
-    inner: Pipeline,
-    side: usize,
-}
+pub(super) struct PyPipeline(Pipeline);
 
 #[pymethods]
 impl PyPipeline {
+    /// `keep` is None, "ram" or the path of a cache file; `kind` is "train", "square" or "rect".
     #[new]
+    #[pyo3(signature = (rows, side, batch_size, *, kind, keep, as_floats, skip, shard))]
+    #[allow(clippy::too_many_arguments)] // one per setting, by name
     fn new(
-        paths: Vec<PathBuf>,
-        boxes: PyReadonlyArray2<'_, f32>,
-        classes: PyReadonlyArray1<'_, i64>,
-        offsets: Vec<usize>,
+        py: Python<'_>,
+        rows: Rows<'_>,
         side: usize,
         batch_size: usize,
+        kind: &str,
+        keep: Option<PathBuf>,
+        as_floats: bool,
+        skip: bool,
+        shard: (usize, usize),
     ) -> PyResult<Self> {
-        if boxes.as_array().ncols() != 4 {
-            return Err(Error::Argument(format!("boxes must have 4 columns, got {}", boxes.as_array().ncols())).into());
-        }
-        let rows = boxes.as_array().rows().into_iter().map(|r| [r[0], r[1], r[2], r[3]]).collect();
-        let index = Index::new(paths, rows, classes.as_array().to_vec(), offsets)?;
-        Ok(Self { inner: Pipeline::new(index, Shape { side, batch_size })?, side })
+        let index = to_index(rows)?;
+        let kind = match kind {
+            "train" => Kind::Train,
+            "square" => Kind::Square,
+            "rect" => Kind::Rect,
+            _ => return Err(Error::Argument(format!("kind must be train, square or rect, got {kind}")).into()),
+        };
+        let keep = match keep {
+            None => Keep::Nothing,
+            Some(word) if word.as_os_str() == "ram" => Keep::Ram,
+            Some(path) => Keep::Disk(path),
+        };
+        let settings = Settings { side, batch_size, kind, as_floats, skip, rank: shard.0, world: shard.1 };
+        Ok(Self(py.detach(|| Pipeline::new(index, settings, &keep))?))
     }
 
-    /// Start loading; `ranges` are the eight numbers of `AugmentConfig` in its order, or None for validation.
+    /// Start loading; `ranges` are the numbers of `AugmentConfig` in its order, or None for validation.
     fn start(
         &self,
         seed: u64,
         epoch: u32,
         first: usize,
-        ranges: Option<[f64; 8]>,
+        ranges: Option<[f64; 15]>,
         threads: usize,
     ) -> PyResult<PyBatchStream> {
-        let ranges = ranges.map(|[hsv_h, hsv_s, hsv_v, translate, scale, fliplr, flipud, mosaic]| Ranges {
-            hsv_h,
-            hsv_s,
-            hsv_v,
-            translate,
-            scale,
-            fliplr,
-            flipud,
-            mosaic,
+        let ranges = ranges.map(|values| {
+            let [
+                hsv_h,
+                hsv_s,
+                hsv_v,
+                degrees,
+                translate,
+                scale,
+                shear,
+                perspective,
+                fliplr,
+                flipud,
+                mosaic,
+                mixup,
+                cutmix,
+                copy_paste,
+                multi_scale,
+            ] = values;
+            Ranges {
+                hsv_h,
+                hsv_s,
+                hsv_v,
+                degrees,
+                translate,
+                scale,
+                shear,
+                perspective,
+                fliplr,
+                flipud,
+                mosaic,
+                mixup,
+                cutmix,
+                copy_paste,
+                multi_scale,
+            }
         });
-        let inner = self.inner.start((seed, epoch), first, ranges, threads)?;
-        Ok(PyBatchStream { inner, side: self.side })
+        Ok(PyBatchStream(self.0.start((seed, epoch), first, ranges, threads)?))
+    }
+
+    /// (sample, reason) of each picture that could not be read and was skipped.
+    fn skipped(&self) -> Vec<(usize, String)> {
+        self.0.skipped()
+    }
+
+    /// How many pictures were decoded so far.
+    fn num_decoded(&self) -> usize {
+        self.0.num_decoded()
     }
 }
 
 /// Batches of one epoch.
 #[pyclass(name = "BatchStream", frozen)]
-pub(super) struct PyBatchStream {
-    inner: BatchStream,
-    side: usize,
-}
+pub(super) struct PyBatchStream(BatchStream);
 
 #[pymethods]
 impl PyBatchStream {
     /// The next batch as arrays, or None at the end; the interpreter runs on while it waits.
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Arrays<'py>>> {
         loop {
-            match py.detach(|| self.inner.wait(SLICE)) {
-                Running::Batch(batch) => return to_arrays(py, (*batch)?, self.side).map(Some),
+            match py.detach(|| self.0.wait(SLICE)) {
+                Running::Batch(batch) => return to_arrays(py, (*batch)?).map(Some),
                 Running::Done => return Ok(None),
                 Running::Waiting => py.check_signals()?,
             }
@@ -97,20 +153,55 @@ impl PyBatchStream {
 
     /// Stop the threads.
     fn stop(&self) {
-        self.inner.stop();
+        self.0.stop();
     }
 }
 
-fn to_arrays(py: Python<'_>, batch: Batch, side: usize) -> PyResult<Arrays<'_>> {
-    let (size, num_boxes) = (batch.sample_index.len(), batch.targets.len());
+fn to_index((paths, sizes, boxes, classes, offsets, outlines): Rows<'_>) -> PyResult<Index> {
+    let (points, rings, objects) = outlines;
+    let outlines = Outlines { points: to_rows("points", &points)?, rings, objects };
+    let (boxes, classes) = (to_rows("boxes", &boxes)?, classes.as_slice()?.to_vec());
+    Ok(Index { paths, sizes, boxes, classes, offsets, outlines }.checked()?)
+}
+
+fn to_rows<const N: usize>(name: &str, array: &PyReadonlyArray2<'_, f32>) -> PyResult<Vec<[f32; N]>> {
+    let columns = array.as_array().ncols();
+    if columns != N {
+        return Err(Error::Argument(format!("{name} must have {N} columns, got {columns}")).into());
+    }
+    Ok(array.as_slice()?.as_chunks().0.to_vec())
+}
+
+fn to_arrays(py: Python<'_>, batch: Batch) -> PyResult<Arrays<'_>> {
+    let (count, num_boxes) = (batch.sample_index.len(), batch.targets.len());
+    let shape = [count, 3, batch.size.0, batch.size.1];
     let boxes: Vec<f32> = batch.targets.iter().flat_map(|t| t.cxcywh_norm).collect();
     let classes: Vec<i64> = batch.targets.iter().map(|t| t.class).collect();
+    let images = match batch.images {
+        Pixels::Bytes(values) => values.into_pyarray(py).reshape(shape)?.into_any(),
+        Pixels::Floats(values) => values.into_pyarray(py).reshape(shape)?.into_any(),
+    };
     Ok((
-        batch.images.into_pyarray(py).reshape([size, 3, side, side])?,
+        images,
         boxes.into_pyarray(py).reshape([num_boxes, 4])?,
         classes.into_pyarray(py),
         batch.batch_index.into_pyarray(py),
         batch.sample_index.into_pyarray(py),
-        batch.letterbox.concat().into_pyarray(py).reshape([size, 3])?,
+        batch.letterbox.concat().into_pyarray(py).reshape([count, 3])?,
+        to_segments(py, &batch.targets)?,
     ))
+}
+
+/// Points, where each polygon begins and ends, where each object's polygons begin and end.
+fn to_segments<'py>(py: Python<'py>, targets: &[Target]) -> PyResult<Segments<'py>> {
+    let (mut points, mut rings, mut objects) = (vec![], vec![0], vec![0]);
+    for target in targets {
+        for ring in &target.rings {
+            points.extend_from_slice(ring.as_flattened());
+            rings.push((points.len() / 2) as i64);
+        }
+        objects.push(rings.len() as i64 - 1);
+    }
+    let count = points.len() / 2;
+    Ok((points.into_pyarray(py).reshape([count, 2])?, rings.into_pyarray(py), objects.into_pyarray(py)))
 }

@@ -1,11 +1,12 @@
 //! The only rooms that name pyo3: checks, conversions and the export list. No arithmetic here.
 #![allow(clippy::needless_pass_by_value, reason = "pyo3 hands over arguments by value")]
 
-mod arrays;
 mod errors;
 mod fused;
 mod image;
+mod labels;
 mod loader;
+mod masks;
 mod nms;
 mod scan;
 mod tensors;
@@ -18,9 +19,13 @@ mod _rust {
     #[pymodule_export]
     use super::image::{decode_bytes, decode_file, image_sizes, letterbox};
     #[pymodule_export]
+    use super::labels::{files_below, scan_labels};
+    #[pymodule_export]
     use super::loader::{PyBatchStream, PyPipeline};
     #[pymodule_export]
-    use super::nms::{nms_boxes, nms_head};
+    use super::masks::{decode_rle, encode_rle, fill_polygons, merge_rle, rle_area, rle_from_polygon};
+    #[pymodule_export]
+    use super::nms::{fuse_boxes, nms_boxes, nms_head};
     #[pymodule_export]
     use super::scan::{cpu_level, scan_backward, scan_forward, thread_owner};
 
@@ -35,6 +40,10 @@ mod _rust {
     /// Bytes of a channel group of the scan.
     #[pymodule_export]
     const SCAN_GROUP_BYTES: usize = 64;
+
+    /// Largest mask that is decoded, in pixels.
+    #[pymodule_export]
+    const MAX_MASK_PIXELS: u64 = crate::image::MAX_PIXELS;
 
     /// Version of the crate.
     #[pymodule_export]

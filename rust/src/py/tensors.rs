@@ -31,6 +31,8 @@ macro_rules! scalar {
 }
 scalar!(f32, "float32");
 scalar!(f64, "float64");
+scalar!(i64, "int64");
+scalar!(u8, "uint8");
 
 /// Whether a tensor holds float64.
 pub(super) fn is_float64(tensor: &Bound<'_, PyAny>) -> PyResult<bool> {

@@ -74,8 +74,8 @@ impl<T: Float, const W: usize, const FMA: bool> Vector for Lanes<T, W, FMA> {
         self
     }
     #[inline(always)]
-    fn all_less(self, o: Self) -> bool {
-        self.0.iter().zip(&o.0).all(|(a, b)| a < b)
+    fn less(self, o: Self) -> u32 {
+        (0..W).fold(0, |bits, i| bits | u32::from(self.0[i] < o.0[i]) << i)
     }
     #[inline(always)]
     fn sum(self) -> T {

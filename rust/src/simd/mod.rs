@@ -42,8 +42,8 @@ pub trait Vector: Copy + Send + Sync + 'static {
     fn fma(self, b: Self, c: Self) -> Self;
     /// `a` where `self > o`, else `b`.
     fn select_greater(self, o: Self, a: Self, b: Self) -> Self;
-    /// Whether all lanes are below those of `o`; not when they cannot be compared.
-    fn all_less(self, o: Self) -> bool;
+    /// A bit for each lane below that of `o`, the first lane lowest; none where they cannot be compared.
+    fn less(self, o: Self) -> u32;
     /// Sum of the lanes, halves first.
     fn sum(self) -> Self::Scalar;
     /// 2^self for lanes in [`Float::EXP2_RANGE`] (and NaN); any value outside.
@@ -53,6 +53,12 @@ pub trait Vector: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn zero() -> Self {
         Self::splat(Self::Scalar::ZERO)
+    }
+
+    /// Whether all lanes are below those of `o`; not when they cannot be compared.
+    #[inline(always)]
+    fn all_less(self, o: Self) -> bool {
+        self.less(o) == (1 << Self::W) - 1
     }
 
     /// The first `W` values of `s`; missing ones are zero.

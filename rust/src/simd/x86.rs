@@ -106,9 +106,9 @@ impl Vector for Avx512 {
         unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), self.0) }
     }
     #[inline(always)]
-    fn all_less(self, o: Self) -> bool {
+    fn less(self, o: Self) -> u32 {
         // SAFETY: see the head of this file.
-        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, o.0) == u16::MAX }
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, o.0).into() }
     }
     #[inline(always)]
     fn select_greater(self, o: Self, a: Self, b: Self) -> Self {
@@ -218,13 +218,10 @@ impl Vector for Avx2 {
         }
     }
     #[inline(always)]
-    fn all_less(self, o: Self) -> bool {
+    fn less(self, o: Self) -> u32 {
         // SAFETY: see the head of this file.
-        unsafe {
-            let low = _mm256_cmp_ps::<_CMP_LT_OQ>(self.0[0], o.0[0]);
-            let high = _mm256_cmp_ps::<_CMP_LT_OQ>(self.0[1], o.0[1]);
-            _mm256_movemask_ps(_mm256_and_ps(low, high)) == 0xFF
-        }
+        let half = |i| unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(self.0[i], o.0[i])) as u32 };
+        half(0) | half(1) << 8
     }
     #[inline(always)]
     fn select_greater(self, o: Self, a: Self, b: Self) -> Self {

@@ -15,18 +15,21 @@ from typing import Any
 import yaml
 
 from mamba_yolo.data.annotations import Annotation, Polygon, Problem, Reading, to_sample
+from mamba_yolo.data.labels import Samples, scan
 from mamba_yolo.data.readers.files import (
     images_below,
     is_image,
     read_text,
-    readable,
     report_duplicate_stems,
+    report_unreadable,
     split_names,
 )
 from mamba_yolo.errors import DataError, MissingFileError
 
 BOX_COLUMNS = 5
 MIN_POLYGON_COLUMNS = 7
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MAX_CLASS = 65_535  # where no names say which classes there are
 
 
 def read_yaml(path: Path, split: str) -> Reading:
@@ -51,7 +54,7 @@ def read_folder(images: Path, names: dict[int, str] | None) -> Reading:
 def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; nothing in it is executed."""
     try:
-        config = yaml.safe_load(read_text(path))
+        config = yaml.load(read_text(path), Loader=SAFE_LOADER)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
@@ -79,12 +82,19 @@ def class_names(config: dict[str, Any], path: Path) -> dict[int, str] | None:
 
 def label_path(image: Path) -> Path:
     """Where the labels of a picture lie."""
-    parts = list(image.parts)
-    for i in range(len(parts) - 2, -1, -1):
-        if parts[i] == "images":
-            parts[i] = "labels"
-            return Path(*parts).with_suffix(".txt")
-    return image.with_suffix(".txt")
+    return Path(_label_name(os.fspath(image)))
+
+
+def _name_order(image: str) -> tuple[str, str]:
+    """`sample_order` on text."""
+    return os.path.splitext(os.path.basename(image))[0], image  # noqa: PTH119, PTH122
+
+
+def _label_name(image: str) -> str:
+    """`label_path` on text, for whole data sets."""
+    stem = os.path.splitext(image)[0]  # noqa: PTH122
+    before, middle, after = f"{os.sep}{stem}".rpartition(f"{os.sep}images{os.sep}")
+    return f"{before}{os.sep}labels{os.sep}{after}"[1:] + ".txt" if middle else stem + ".txt"
 
 
 def _base_folder(path: Path, config: dict[str, Any]) -> Path:
@@ -110,21 +120,27 @@ def _images_of(entry: str, base: Path, source: Path) -> list[Path]:
 
 
 def _read(images: list[Path], names: dict[int, str] | None, problems: list[Problem]) -> Reading:
-    sizes = readable(images, problems)
-    report_duplicate_stems(list(sizes), problems)
-    rows = {image: _rows(label_path(image), problems) for image in sizes}
+    by_name = {os.fspath(image): image for image in images}
+    ordered = [by_name[name] for name in sorted(by_name, key=_name_order)]
+    labels = [_label_name(os.fspath(image)) for image in ordered]
+    found = scan(ordered, labels, None if names is None else list(names))
+    report_unreadable(((ordered[i], reason) for i, reason in found.unreadable), problems)
+    left_out = {i for i, _ in found.unreadable}
+    places = [i for i in range(len(ordered)) if i not in left_out]
+    report_duplicate_stems([ordered[i] for i in places], problems)
+    rows = {i: _rows(Path(labels[i]), problems) for i in found.odd}
     if names is None:
-        largest = max((row[1] for found in rows.values() for row in found), default=-1)
-        names = {i: str(i) for i in range(largest + 1)}
+        largest = max((row[1] for odd in rows.values() for row in odd if row[1] <= MAX_CLASS), default=-1)
+        names = {i: str(i) for i in range(max(largest, int(found.objects[0].max(initial=-1))) + 1)}
     new_id = {old: new for new, old in enumerate(names)}
-    samples = []
-    for image, size in sizes.items():
-        labels = label_path(image)
-        found = _annotations(rows[image], labels, size, new_id, problems)
-        samples.append(to_sample(image, size, labels, found, problems))
-    _report_orphans(images, problems)
+    judged = {}
+    for i in found.odd:
+        source = Path(labels[i])
+        objects = _annotations(rows[i], source, found.sizes[i], new_id, problems)
+        judged[i] = to_sample(ordered[i], found.sizes[i], source, objects, problems)
+    _report_orphans(set(labels), problems)
     dense = {new: names[old] for old, new in new_id.items()}
-    return Reading(dense, samples, list(sizes.values()), problems)
+    return Reading(dense, Samples(ordered, found, places, judged), [found.sizes[i] for i in places], problems)
 
 
 _Row = tuple[int, int, list[float]]  # line number, class, numbers
@@ -205,15 +221,13 @@ def _geometry(
     return (min(xs), min(ys), max(xs), max(ys)), [list(zip(xs, ys, strict=True))]
 
 
-def _report_orphans(images: list[Path], problems: list[Problem]) -> None:
+def _report_orphans(expected: set[str], problems: list[Problem]) -> None:
     """Label files that belong to no picture."""
-    expected = {label_path(image) for image in images}
-    folders = {path.parent for path in expected}
     ignored = {"classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt"}
-    for folder in sorted(folder for folder in folders if folder.is_dir()):
-        orphans = [path for path in sorted(folder.glob("*.txt")) if path not in expected and path.name not in ignored]
-        problems += [
-            Problem(str(path), "", "labels without a picture", "ignored the file")
-            for path in orphans
-            if not path.name.upper().startswith("README")
-        ]
+    for folder in sorted({os.path.dirname(label) for label in expected}):  # noqa: PTH120
+        names = sorted(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else []  # noqa: PTH112, PTH208
+        for name in names:
+            path = os.path.join(folder, name)  # noqa: PTH118
+            known = path in expected or name in ignored or name.upper().startswith("README")
+            if name.endswith(".txt") and not known:
+                problems.append(Problem(path, "", "labels without a picture", "ignored the file"))

@@ -1,7 +1,12 @@
-//! JPEG through libjpeg-turbo-rs: bit-identical to libjpeg-turbo (baseline, progressive, arithmetic, CMYK).
+//! JPEG, bit-identical to libjpeg-turbo: the commonest kind by `baseline`, the others (progressive, arithmetic, CMYK, …)
+//! and whatever is damaged by libjpeg-turbo-rs.
 //!
 //! Missing end marker: accepted. Cut short: accepted when at least 90 % of the blocks are there; the rows after the
 //! cut become grey 114. `strict` refuses anything that needed repair.
+
+mod baseline;
+mod bits;
+mod planes;
 
 use libjpeg_turbo_rs::{DecodeWarning, Decoder, PixelFormat};
 
@@ -37,6 +42,9 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
 }
 
 pub(super) fn decode(bytes: &[u8], header: Header, strict: bool) -> Decoded<Image> {
+    if let Some(image) = baseline::decode(bytes, header) {
+        return Ok(image);
+    }
     let markers = read_markers(bytes)?;
     let mut decoder = Decoder::new(bytes).map_err(|e| format!("damaged JPEG ({e})"))?;
     decoder.set_max_pixels(MAX_PIXELS as usize);

@@ -1,0 +1,10 @@
+//! Masks as run lengths, and polygons as masks, by the rules of COCO (pycocotools `mask`, BSD).
+//!
+//! Runs go down the columns, the first one outside. The plain definition is `ops/masks_ref.py`.
+
+mod polygon;
+mod rle;
+mod text;
+
+pub use polygon::{fill_polygons, rle_from_polygon};
+pub use rle::Rle;
