@@ -21,11 +21,3 @@ def yolo_set(tmp_path):
             (tmp_path / "labels" / split / f"{split}{i}.txt").write_text("\n".join(rows))
     (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat, dog]\n")
     return tmp_path / "data.yaml"
-
-
-@pytest.fixture(autouse=True)
-def cache_folder(tmp_path_factory, monkeypatch):
-    """A cache folder of the test's own."""
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("MAMBA_YOLO_CACHE", str(folder))
-    return folder
