@@ -27,3 +27,11 @@ pub enum Error {
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// Errors unless an input has the length its shape asks for.
+pub(crate) fn expect_len(name: &str, len: usize, expected: usize) -> Result<()> {
+    if len == expected {
+        return Ok(());
+    }
+    Err(Error::Argument(format!("{name} must have {expected} elements, got {len}")))
+}

@@ -1,14 +1,14 @@
 //! Depth-wise 3x3 convolution, bias, GELU and gate in one pass: y = gelu(conv(x) + bias [+ x]) [* gate].
 
 use crate::cpu;
-use crate::error::Result;
+use crate::error::{Result, expect_len};
 use crate::simd::{Kernel, Vector, dispatch};
 use crate::threads::for_each;
 
+use super::TASK;
 use super::gelu::{Normal, gelu_row};
 use super::map::{Map, Shape, covering};
 use super::window::{TAPS, Window, apply, filter};
-use super::{TASK, expect_len};
 
 /// Inputs.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@
 
 use crate::buffers::{give, take};
 use crate::cpu;
-use crate::error::Result;
+use crate::error::{Result, expect_len};
 use crate::simd::{Kernel, Vector, dispatch};
 use crate::threads::for_each;
 
@@ -17,7 +17,7 @@ use super::depthwise::Depthwise;
 use super::gelu::{Normal, gelu_and_slope_row};
 use super::map::{Group, Map, Shape, covering};
 use super::window::{TAPS, Window, apply, filter};
-use super::{add_to, chunks, expect_len};
+use super::{add_to, chunks};
 
 /// Values of dv between the passes, about; few enough to stay in the caches.
 const ROUND: usize = 1 << 20;

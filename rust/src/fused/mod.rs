@@ -25,7 +25,6 @@ pub use map::{Map, Shape};
 pub use norm::{NormGate, norm_forward};
 pub use norm_backward::{NormGradients, norm_backward};
 
-use crate::error::{Error, Result};
 use crate::simd::Float;
 
 /// Values of a map that make one task, about; less is not worth waking a thread for.
@@ -42,12 +41,4 @@ fn chunks<T>(values: Option<&mut [T]>, size: usize, count: usize) -> Vec<Option<
 /// Adds `part` to `sum`.
 fn add_to<T: Float>(sum: &mut [T], part: &[T]) {
     sum.iter_mut().zip(part).for_each(|(s, &p)| *s = *s + p);
-}
-
-/// Errors unless an input has the length its shape asks for.
-fn expect_len(name: &str, len: usize, expected: usize) -> Result<()> {
-    if len == expected {
-        return Ok(());
-    }
-    Err(Error::Argument(format!("{name} must have {expected} elements, got {len}")))
 }

@@ -1,13 +1,13 @@
 //! Layer norm over channels and a GELU gate in one pass: y = (n * weight + bias) * gelu(gate).
 
 use crate::cpu;
-use crate::error::Result;
+use crate::error::{Result, expect_len};
 use crate::simd::{Kernel, Vector, dispatch};
 use crate::threads::for_each;
 
+use super::TASK;
 use super::gelu::{Normal, gelu};
 use super::map::{Group, Map, ragged, whole};
-use super::{TASK, expect_len};
 
 /// Inputs.
 #[derive(Clone, Copy, Debug)]

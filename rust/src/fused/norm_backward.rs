@@ -6,14 +6,14 @@
 //! ```
 
 use crate::cpu;
-use crate::error::Result;
+use crate::error::{Result, expect_len};
 use crate::simd::{Kernel, Vector, dispatch};
 use crate::threads::for_each;
 
+use super::add_to;
 use super::gelu::{Normal, gelu_and_slope};
 use super::map::{Group, Map, ragged, whole};
 use super::norm::NormGate;
-use super::{add_to, expect_len};
 
 /// Where the gradients go; what is there before does not matter.
 #[derive(Debug)]

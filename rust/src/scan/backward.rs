@@ -11,13 +11,13 @@
 //! No atomics: sums over channels run inside a task, then over bundles in order; sums over images run in order.
 
 use crate::cpu;
-use crate::error::Result;
+use crate::error::{Result, expect_len};
 use crate::simd::{Float, Vector, dispatch};
 use crate::threads::for_each;
 
 use super::direction::{BUNDLE, BundleBackward};
 use super::group::Part;
-use super::problem::{Problem, Shape, expect_len};
+use super::problem::{Problem, Shape};
 
 /// Where the gradient of every input goes, in the inputs' shapes; what is there before does not matter.
 #[derive(Debug)]

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use crate::cpu;
-use crate::error::Result;
+use crate::error::{Result, expect_len};
 use crate::simd::{Float, Kernel, Vector, dispatch};
 use crate::threads::for_each;
 
-use super::problem::{GroupParams, Problem, Shape, expect_len};
+use super::problem::{GroupParams, Problem, Shape};
 use super::tile::{TILE, Tile, unrolled};
 use crate::buffers::{give, take};
 

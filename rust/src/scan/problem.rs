@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, expect_len};
 use crate::simd::{Float, Vector};
 
 use super::tile::TILE;
@@ -227,12 +227,4 @@ impl Orders {
     pub(super) fn tiles(&self, k: usize) -> std::slice::Chunks<'_, u32> {
         self.0[k].chunks(TILE)
     }
-}
-
-/// Errors unless an input has the length its shape asks for.
-pub(super) fn expect_len(name: &str, len: usize, expected: usize) -> Result<()> {
-    if len == expected {
-        return Ok(());
-    }
-    Err(Error::Argument(format!("{name} must have {expected} elements, got {len}")))
 }
