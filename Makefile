@@ -20,14 +20,14 @@ $(VENV)/.installed: pyproject.toml
 	@command -v cargo >/dev/null || { echo "Rust is needed: see https://rustup.rs"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@echo 'Installing torch and the tools: several GB, a few minutes the first time'
 	$(BIN)/python -m pip install --quiet --group dev
 	@touch $@
 
 build: $(NATIVE) ## Compile the native module, optimised, into the source tree
 
 $(NATIVE): $(VENV)/.installed $(RUST_SOURCES)
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
+	@echo 'Compiling, and installing torch: several GB, a few minutes the first time'
+	PIP_QUIET=1 VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
 	@touch $@
 
 demo: build ## Train, validate and predict on real photographs, about two minutes
@@ -68,7 +68,7 @@ bench-peers: build ## Install the benchmark peers into .venv-peers (5 GB), which
 	@# two peers want two builds of cv2 in one folder; the one without a window system has to be the one that stays
 	$(PEERS)/bin/python -m pip uninstall --quiet --yes opencv-python
 	$(PEERS)/bin/python -m pip install --quiet --force-reinstall --no-deps opencv-python-headless
-	VIRTUAL_ENV=$(CURDIR)/$(PEERS) $(PEERS)/bin/maturin develop --release --quiet
+	PIP_QUIET=1 VIRTUAL_ENV=$(CURDIR)/$(PEERS) $(PEERS)/bin/maturin develop --release --quiet
 	@touch $(PEERS)/.installed
 
 wheel: $(VENV)/.installed ## Build the wheel and the source distribution into dist/
