@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -100,10 +99,10 @@ from mamba_yolo.data import Loader, open_dataset
 loader = Loader(open_dataset(sys.argv[1]), imgsz=320, batch_size=2, threads=2)
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
-for epoch in range(40):
+for epoch in range(180):
     for batch in loader.epoch(epoch):
         pass
-    if epoch == 19:
+    if epoch == 59:
         settled = resident()
 print(resident() - settled)
 """
@@ -114,5 +113,6 @@ def test_memory_stays_flat_over_many_epochs(yolo_set):
     command = [sys.executable, "-c", EPOCHS, str(yolo_set)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    # One leaked batch per epoch would be 12 MB; a page here and there is the allocator's.
-    assert int(done.stdout) < 4 << 20, resource.getpagesize()
+    # How many batches wait at once depends on the machine's load, so a few MB come and go; a leak of
+    # a tenth of an epoch's 1.8 MB would be 22 MB after 120 epochs.
+    assert int(done.stdout) < 8 << 20
