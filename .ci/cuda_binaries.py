@@ -1,7 +1,8 @@
-"""Compiles cuda/*.cu for every GPU generation into one archive, the package's data: python .ci/cuda_binaries.py ARCHIVE.
+"""Compiles cuda/*.cu for every GPU generation into one archive: python .ci/cuda_binaries.py ARCHIVE.
 
 Needs pip packages only: nvidia-cuda-nvrtc-cu12 12.9, whose cubins drivers since 525 load (NVRTC 13 writes another ELF
-ABI), and no CUDA toolkit, GPU or driver. The same text and compiler give the same bytes. Test: tests/ops/test_cuda_binaries.py.
+ABI), and no CUDA toolkit, GPU or driver. The same text and compiler give the same bytes.
+Test: tests/ops/test_cuda_binaries.py.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPILER = "nvidia-cuda-nvrtc-cu12"
@@ -23,7 +25,7 @@ PTX = ("compute_75", "compute_80")
 LARGEST_ARCHIVE_BYTES = 2_000_000
 
 
-def load_nvrtc_module():
+def load_nvrtc_module() -> Any:
     """ops/_nvrtc.py by its path: importing the package would ask for torch."""
     name = "mamba_yolo_nvrtc"
     spec = importlib.util.spec_from_file_location(name, ROOT / "python/mamba_yolo/ops/_nvrtc.py")
@@ -61,7 +63,7 @@ def build(folder: Path, archive: Path) -> None:
         raise SystemExit(f"{archive.name} would take {size} bytes, allowed are {LARGEST_ARCHIVE_BYTES}")
     temporary.replace(archive)
     raw = sum(map(len, images.values()))
-    print(f"{archive.name}: {len(images)} images of {len(units)} units, {size / 1e3:.0f} KB ({raw / 1e3:.0f} KB unpacked)")
+    print(f"{archive.name}: {len(images)} images, {size / 1e3:.0f} KB, {raw / 1e3:.0f} KB unpacked")
 
 
 def _compile(job: tuple[str, str, dict[str, str]]) -> bytes:

@@ -61,7 +61,8 @@ class Gpu:
                 f"GPU {index} has compute capability {_dotted(capability)}, the CUDA kernels need "
                 f"{_dotted(OLDEST_CAPABILITY)} (Turing) or newer; use backend 'reference'"
             )
-        origins = [self._load(unit, names, _candidates(images, unit, capability)) for unit, names in images.units.items()]
+        units = images.units.items()
+        origins = [self._load(unit, names, _candidates(images, unit, capability)) for unit, names in units]
         self.origin = ", ".join(dict.fromkeys(origins))
 
     def launch(self, kernel: str, blocks: int, threads: int, shared_bytes: int, layout: Struct, *fields: Any) -> None:
@@ -84,9 +85,8 @@ class Gpu:
             return
         slot = self._slot
         layout.pack_into(slot.buffer, 0, *fields)
-        (status,) = self._launch_kernel(
-            self._kernels[kernel], blocks, 1, 1, threads, 1, 1, shared_bytes, current_stream(self.index), slot.address, 0
-        )
+        stream, function = current_stream(self.index), self._kernels[kernel]
+        (status,) = self._launch_kernel(function, blocks, 1, 1, threads, 1, 1, shared_bytes, stream, slot.address, 0)
         if status:
             raise BackendError(f"{kernel} on GPU {self.index}: the driver says {status.name}")
 
@@ -139,7 +139,7 @@ def gpu(index: int) -> Gpu:
     return found
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def why_not(index: int) -> str | None:
     """Why the kernels cannot run on a GPU, in one sentence; None when they can."""
     try:
@@ -171,7 +171,7 @@ def _open(index: int) -> Gpu | BackendError:
     try:
         _require_torch_gpu()
         if torch.cuda.is_current_stream_capturing():
-            raise _CaptureError("the CUDA kernels have to be loaded before a graph is captured; call mamba_yolo.ops.warmup()")
+            raise _CaptureError("load the CUDA kernels before a graph is captured: call mamba_yolo.ops.warmup()")
         with torch.cuda.device(index):
             _gpus[index] = Gpu(index)
     except _CaptureError:
@@ -204,8 +204,8 @@ def _import_driver() -> Any:
         raise BackendError(f"the NVIDIA driver does not answer ({status.name}); restart or reinstall it")
     if version < OLDEST_DRIVER:
         raise BackendError(
-            f"the NVIDIA driver supports CUDA {version // 1000}.{version % 1000 // 10}, the kernels need 12.0; update it to "
-            "525 or newer"
+            f"the NVIDIA driver supports CUDA {version // 1000}.{version % 1000 // 10}, the kernels need 12.0; update it "
+            "to 525 or newer"
         )
     return driver
 

@@ -49,8 +49,8 @@ class Images:
             contents = json.loads(self._zip.read("contents.json"))
         except FileNotFoundError:
             raise BackendError(
-                f"this installation has no compiled CUDA kernels ({archive.name}); install a wheel, or run `make build` "
-                "in a checkout"
+                f"this installation has no compiled CUDA kernels ({archive.name}); install a wheel, or run "
+                "`make build` in a checkout"
             ) from None
         except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
             raise BackendError(f"{archive} is damaged ({error}); install the package again") from None
@@ -59,7 +59,7 @@ class Images:
         self._targets: list[str] = contents["targets"]
 
     def shipped(self, unit: str, capability: tuple[int, int]) -> Iterator[Image]:
-        """The cubin made for a GPU of this compute capability or an older one of its generation, then the newest PTX."""
+        """The cubin for a GPU of this compute capability or an older one of its generation, then the newest PTX."""
         number = capability[0] * 10 + capability[1]
         for prefix, oldest, suffix in (("sm_", capability[0] * 10, "cubin"), ("compute_", 0, "ptx")):
             targets = [int(t.removeprefix(prefix)) for t in self._targets if t.startswith(prefix)]
