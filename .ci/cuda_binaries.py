@@ -2,7 +2,7 @@
 
 Needs pip packages only: nvidia-cuda-nvrtc-cu12 12.9, whose cubins drivers since 525 load (NVRTC 13 writes another ELF
 ABI), and no CUDA toolkit, GPU or driver. The same text and compiler give the same bytes.
-Test: tests/ops/test_cuda_binaries.py.
+Test: tests/kernels/test_binaries.py.
 """
 
 from __future__ import annotations

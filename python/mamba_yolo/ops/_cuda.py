@@ -2,7 +2,7 @@
 
 No call synchronises, allocates on the GPU or keeps a stream, so launches may be captured into a CUDA graph once the
 kernels are loaded (`warmup`). A launch takes one struct; its bytes lie in a buffer of the calling thread, which the
-driver copies before it returns. Test: tests/ops/test_cuda_launch.py, against a driver made of C.
+driver copies before it returns. Test: tests/kernels/with_fake_driver.py.
 
 Sources: CUDA driver API 12.0 (cuLibraryLoadData, cuLaunchKernel); docs/adr/006-cuda-kernels-and-their-launch.md.
 """
@@ -204,8 +204,8 @@ def _import_driver() -> Any:
         raise BackendError(f"the NVIDIA driver does not answer ({status.name}); restart or reinstall it")
     if version < OLDEST_DRIVER:
         raise BackendError(
-            f"the NVIDIA driver supports CUDA {version // 1000}.{version % 1000 // 10}, the kernels need 12.0; update it "
-            "to 525 or newer"
+            f"the NVIDIA driver supports CUDA {version // 1000}.{version % 1000 // 10}, the kernels need 12.0; update "
+            "it to 525 or newer"
         )
     return driver
 

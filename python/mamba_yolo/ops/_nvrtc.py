@@ -1,7 +1,7 @@
 """NVRTC through ctypes: CUDA C++ text to a cubin (sm_90) or to PTX (compute_80), without a toolkit, GPU or driver.
 
 One way for the wheel build, the tests and the run-time fallback. Standard library only, so that the wheel build loads
-it without torch. Source: NVRTC 12.9 documentation. Test: tests/ops/test_cuda_binaries.py.
+it without torch. Source: NVRTC 12.9 documentation. Test: tests/kernels/test_binaries.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The structs that the CUDA kernels take, field by field as in cuda/arguments.cuh, where shapes and meanings stand.
 
-Pointers are addresses, 0 for none. Test: tests/ops/test_cuda_launch.py compares names, order and sizes with that file.
+Pointers are addresses, 0 for none. Test: tests/kernels/test_launch.py compares names, order and sizes with that file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The CUDA kernels as files: which image of a unit suits a GPU, and the disk cache of images compiled on this machine.
 
 A unit is one file cuda/*.cu, an image its cubin or PTX. `.ci/cuda_binaries.py` compiles all of them into the archive
-beside this file, sources included. No GPU, torch or driver is needed here. Test: tests/ops/test_cuda_binaries.py.
+beside this file, sources included. No GPU, torch or driver is needed here. Test: tests/kernels/test_binaries.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The scan on a GPU: allocates outputs and workspace with torch and launches the kernels of cuda/.
 
 Layouts, grids and the sequence of launches are those of cuda/README.md, "Interface". How many segments a sequence is
-cut into depends on the shape and the GPU alone, so repeated runs give the same bits. Test: tests/ops/test_cuda_scan.py,
+cut into depends on the shape and the GPU alone, so repeated runs give the same bits. Test: tests/kernels/with_fake_driver.py,
 on the kernels' CPU twin.
 
 Legend: as in `scan_op.py`; S segments, M blocks of 16 states, T the dtype of x, delta, proj and y,
@@ -41,7 +41,8 @@ def why_not(x: Tensor, rank: int, states: int) -> str | None:
         return f"the CUDA kernels take float32, float16 and bfloat16, the tensor is {x.dtype}"
     if rank > LARGEST_RANK or states < 1:
         return f"the CUDA kernels take a rank of dt up to {LARGEST_RANK} and at least 1 state, got {rank} and {states}"
-    return _cuda.why_not(x.device.index or 0)
+    reason: str | None = _cuda.why_not(x.device.index or 0)
+    return reason
 
 
 def empty_checkpoints(x: Tensor, dt_weight: Tensor, A: Tensor) -> Tensor:
