@@ -14,7 +14,7 @@ struct ScanForward {  // scan_summary_*, scan_forward_*
     const float* A;          // (K, D, N)
     float* ends;             // (B, K, S - 1, N, D), null when S = 1
     float* steps;            // (B, K, S - 1, D), null when S = 1
-    float* parts;            // (K, B, L, D) output, tokens row-major, without the skip
+    float* parts;            // (M, K, B, L, D) output, tokens row-major, without the skip
     float* checkpoints;      // (B, K, ceil(L / 16), N, D) state before every 16 tokens, or null
     int batch, length, channels, states, rank, directions, height, width, softplus, segments, segment_tokens, pad_;
 };
@@ -31,23 +31,23 @@ struct ScanBackward {  // scan_adjoint_*, scan_backward_*
     const float* checkpoints;  // as written by scan_forward_*
     float* ends;               // (B, K, S - 1, N, D), null when S = 1
     float* steps;              // (B, K, S - 1, D), null when S = 1
-    float* parts;              // (K, B, L, D) gradient of x per direction, without the skip
-    float* ddelta;             // (B, L, D), null when delta is
-    float* dproj;              // (tiles, B, L, K, R + 2N)
-    float* dparameters;        // (B, S, Q): [A (K, D, N) | dt_weight (K, D, R) | dt_bias (K, D) | skip (K, D)]
+    float* parts;              // (M, K, B, L, D) gradient of x, without the skip
+    float* ddelta;             // (M, B, L, D), null when delta is
+    float* dproj;              // (M, tiles64, B, L, K, R + 2N)
+    float* dparameters;        // (B, S, M, Q): [A (K, D, N) | dt_weight (K, D, R) | dt_bias (K, D) | skip (K, D)]
     int batch, length, channels, states, rank, directions, height, width, softplus, segments, segment_tokens, pad_;
 };
 static_assert(sizeof(ScanBackward) == 14 * 8 + 12 * 4, "packed as the launcher does");
 
-struct ScanMerge {  // scan_merge_*: out = sum over k of parts + (sum over k of skip) * values
-    const float* parts;   // (K, tokens, D)
+struct ScanMerge {  // scan_merge_*: out = sum of parts + (sum over k of skip) * values
+    const float* parts;   // (planes, tokens, D), planes = M K
     const void* values;   // (tokens, D) T
     const float* skip;    // (K, D)
     void* out;            // (tokens, D) T
     i64 tokens;           // B * L
-    int channels, directions;
+    int channels, directions, planes, pad_;
 };
-static_assert(sizeof(ScanMerge) == 5 * 8 + 2 * 4, "packed as the launcher does");
+static_assert(sizeof(ScanMerge) == 5 * 8 + 4 * 4, "packed as the launcher does");
 
 struct ScanSum {  // scan_sum_*: out[i] = sum over p of parts[p * stride + i]
     const float* parts;
@@ -58,7 +58,7 @@ struct ScanSum {  // scan_sum_*: out[i] = sum over p of parts[p * stride + i]
 static_assert(sizeof(ScanSum) == 4 * 8 + 2 * 4, "packed as the launcher does");
 
 struct NormGate {  // norm_gate_*: out = layer_norm(merge) * gelu(gate), merge as in ScanMerge
-    const float* parts;   // (K, tokens, D)
+    const float* parts;   // (planes, tokens, D)
     const void* values;   // (tokens, D) T
     const float* skip;    // (K, D)
     const float* weight;  // (D,)
@@ -66,8 +66,7 @@ struct NormGate {  // norm_gate_*: out = layer_norm(merge) * gelu(gate), merge a
     const void* gate;     // (tokens, D) T, rows gate_stride elements apart
     void* out;            // (tokens, D) T
     i64 tokens, gate_stride;
-    int channels, directions;
+    int channels, directions, planes;
     float eps;
-    int pad_;
 };
 static_assert(sizeof(NormGate) == 9 * 8 + 4 * 4, "packed as the launcher does");
