@@ -141,9 +141,15 @@ def gpu(index: int) -> Gpu:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def why_not(index: int) -> str | None:
-    """Why the kernels cannot run on a GPU, in one sentence; None when they can."""
+    """Why the kernels cannot run on a GPU, in one sentence; None when they can.
+
+    Raises:
+        BackendError: they are first asked for while a graph is captured.
+    """
     try:
         gpu(index)
+    except _CaptureError:
+        raise
     except BackendError as error:
         return str(error)
     return None
@@ -182,7 +188,7 @@ def _open(index: int) -> Gpu | BackendError:
 
 
 class _CaptureError(BackendError):
-    """Passes, unlike other failures."""
+    """A failure that the next call may not meet."""
 
 
 def _require_torch_gpu() -> None:

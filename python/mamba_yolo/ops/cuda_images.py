@@ -6,6 +6,7 @@ beside this file, sources included. No GPU, torch or driver is needed here. Test
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -116,4 +117,5 @@ def _write_checked(file: Path, code: bytes) -> None:
     except OSError as error:
         _log.warning("cannot keep compiled CUDA kernels, they will be compiled again: %s", error)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
