@@ -55,6 +55,8 @@ class Images:
             ) from None
         except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
             raise BackendError(f"{archive} is damaged ({error}); install the package again") from None
+        except RuntimeError as error:  # a Python built without lzma
+            raise BackendError(f"{archive.name} cannot be unpacked ({error}); use a complete Python") from None
         self.compiler: str = contents["compiler"]
         self.units: dict[str, list[str]] = contents["units"]
         self._targets: list[str] = contents["targets"]
