@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from helpers import ROOT
-from kernels.cpp import compile_shared
+from kernels.cpp import FOLDER, compile_shared
 from mamba_yolo.ops import cuda_arguments
 
 STRUCTS = {
@@ -51,9 +51,10 @@ def test_structs_are_those_of_the_kernels():
 @pytest.mark.skipif(sys.platform != "linux", reason="the fake driver is a Linux library")
 def test_launches_and_scans_through_a_fake_driver(tmp_path):
     (tmp_path / "driver").mkdir()
-    compile_shared("fake_driver.cpp", tmp_path / "driver/libcuda.so.1")
+    compile_shared(tmp_path / "driver/libcuda.so.1", FOLDER / "fake_driver.cpp")
     path = os.pathsep.join([str(tmp_path / "driver"), os.environ.get("LD_LIBRARY_PATH", "")])
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/kernels/with_fake_driver.py"]
+    files = ["tests/kernels/with_fake_driver.py", "tests/kernels/with_fake_driver_scan.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     env = {**os.environ, "LD_LIBRARY_PATH": path, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=500, check=False)
     assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from helpers import ROOT
-from kernels.cpp import compile_shared
+from kernels.cpp import FOLDER, compile_shared
 from mamba_yolo.errors import BackendError
 from mamba_yolo.ops import _cuda, cuda_images, dispatch, warmup
 from mamba_yolo.ops.cuda_arguments import Layout
@@ -37,7 +37,7 @@ class FakeLaunch(ctypes.Structure):
 
 @pytest.fixture(scope="session")
 def recorder(tmp_path_factory):
-    return compile_shared("recorder.cpp", tmp_path_factory.mktemp("recorder") / "recorder.so")
+    return compile_shared(tmp_path_factory.mktemp("recorder") / "recorder.so", FOLDER / "recorder.cpp")
 
 
 @pytest.fixture(scope="session")
@@ -201,7 +201,10 @@ def test_a_cache_that_cannot_be_written_costs_time_only(machine, monkeypatch, ca
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda found, patch: patch.setenv("FAKE_VERSION", "11080"), "supports CUDA 11.8, the kernels need 12.0; update"),
+        (
+            lambda found, patch: patch.setenv("FAKE_VERSION", "11080"),
+            "supports CUDA 11.8, the kernels need 12.0; update",
+        ),
         (lambda found, patch: setattr(found, "capability", (7, 0)), r"capability 7\.0, the CUDA kernels need 7\.5"),
         (lambda found, patch: patch.setitem(sys.modules, "cuda.bindings", None), r"pip install 'mamba-yolo\[cuda\]'"),
         (lambda found, patch: patch.setattr(torch.version, "cuda", None), "is built without CUDA"),
