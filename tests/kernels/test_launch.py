@@ -1,4 +1,4 @@
-"""The launcher of CUDA kernels: structs as in the sources, and the tests that need a driver, run where there is a fake one."""
+"""The launcher of CUDA kernels: its structs, and the tests that need a driver, in a process with a fake one."""
 
 import os
 import re

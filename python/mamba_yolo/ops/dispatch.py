@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import torch
 
 from mamba_yolo.errors import BackendError, ConfigError
+from mamba_yolo.ops import _cuda
 from mamba_yolo.ops._native import native
 
 if TYPE_CHECKING:
@@ -62,6 +63,15 @@ def cpu_level() -> str:
         return native.cpu_level()
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+def cuda_kernels_of(index: int) -> str:
+    """Where the CUDA kernels of a GPU are from: "sm_90 cubin of NVRTC 12.9", ...
+
+    Raises:
+        BackendError: why they cannot run.
+    """
+    return _cuda.gpu(index).origin
 
 
 def threads_are_torchs() -> bool:

@@ -1,8 +1,8 @@
 """The scan on a GPU: allocates outputs and workspace with torch and launches the kernels of cuda/.
 
 Layouts, grids and the sequence of launches are those of cuda/README.md, "Interface". How many segments a sequence is
-cut into depends on the shape and the GPU alone, so repeated runs give the same bits. Test: tests/kernels/with_fake_driver.py,
-on the kernels' CPU twin.
+cut into depends on the shape and the GPU alone, so repeated runs give the same bits. Tested on the kernels' CPU twin:
+tests/kernels/with_fake_driver_scan.py.
 
 Legend: as in `scan_op.py`; S segments, M blocks of 16 states, T the dtype of x, delta, proj and y,
 Q = K D (N + R + 2) parameters.
