@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from helpers import ROOT
-from kernels.cpp import FOLDER, compile_shared
+from kernels.building import FOLDER, compile_shared
 from mamba_yolo.ops import cuda_arguments
 
 STRUCTS = {

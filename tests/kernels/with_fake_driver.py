@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import importlib.util
 import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from helpers import ROOT
-from kernels.cpp import FOLDER, compile_shared
+from kernels.building import FOLDER, compile_shared, load_builder
 from mamba_yolo.errors import BackendError
 from mamba_yolo.ops import _cuda, cuda_images, dispatch, warmup
 from mamba_yolo.ops.cuda_arguments import Layout
@@ -45,10 +43,7 @@ def archive(tmp_path_factory):
     """Real images of two small kernels."""
     folder = tmp_path_factory.mktemp("archive")
     (folder / "recorder.cu").write_text(SOURCE)
-    spec = importlib.util.spec_from_file_location("cuda_binaries", ROOT / ".ci/cuda_binaries.py")
-    builder = sys.modules["cuda_binaries"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(builder)
-    builder.build(folder, folder / "kernels.zip")
+    load_builder().build(folder, folder / "kernels.zip")
     return folder / "kernels.zip"
 
 

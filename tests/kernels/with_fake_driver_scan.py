@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from helpers import ROOT
-from kernels.cpp import compile_twin
+from kernels.building import compile_twin
 from mamba_yolo.errors import ShapeError
-from mamba_yolo.ops import _cuda, cuda_arguments, cuda_images, scan, scan_cuda, scan_op, selective_scan, ss2d_scan
+from mamba_yolo.ops import _cuda, cuda_arguments, scan, scan_cuda, scan_op, selective_scan, ss2d_scan
 from ops.scan_cases import gradients, map_inputs, relative_error, sequence_inputs
 
 SIZES = {
@@ -149,8 +149,3 @@ def test_dtypes_are_checked():
         scan_cuda.run_forward([x.half(), *tensors[1:]], grid, True, False)
     with pytest.raises(ShapeError, match="parameters of a scan on a GPU must be float32"):
         scan_cuda.run_forward([*tensors[:5], A_logs.half(), Ds], grid, True, False)
-
-
-def test_the_archive_is_that_of_the_sources():
-    files = {p.name: p.read_text() for p in (ROOT / "cuda").iterdir() if p.suffix in (".cu", ".cuh")}
-    assert cuda_images.Images().sources() == files, "run `make build`"

@@ -1,6 +1,8 @@
-"""Compiling C++ for the tests of CUDA kernels; without a compiler they fail."""
+"""What the tests of CUDA kernels compile: C++ by g++, without which they fail, and archives by the wheel's script."""
 
+import importlib.util
 import subprocess
+import sys
 
 from helpers import ROOT
 
@@ -18,3 +20,11 @@ def compile_twin(unit, library):
     """Compile a file of cuda/ for the CPU."""
     options = ["-O2", "-ffp-contract=off", "-fno-strict-aliasing", f"-I{ROOT / 'cuda'}", "-include", "twin/cuda_host.h"]
     return compile_shared(library, *options, "-x", "c++", ROOT / f"cuda/{unit}.cu", FOLDER / "twin/runtime.cpp")
+
+
+def load_builder():
+    """The script that makes the wheel's archive, as a module."""
+    spec = importlib.util.spec_from_file_location("cuda_binaries", ROOT / ".ci/cuda_binaries.py")
+    module = sys.modules["cuda_binaries"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
