@@ -5,17 +5,17 @@ Run: `pytest benches/test_launch.py --benchmark-only -s`.
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from timing import Process, medians, processes
+from timing import Process, processes
 
 ROOT = Path(__file__).resolve().parent.parent
 PEER = "ctypes, packed before"
+ROUNDS = 200
 KERNEL = 'extern "C" __global__ void nothing(int a) {}\n'
 HOST = 'extern "C" int nothing(const void*, unsigned, void*) { return 0; }\n'
 
@@ -33,7 +33,8 @@ def test_launch(benchmark, figure, tmp_path, monkeypatch):
     path = os.pathsep.join([str(tmp_path), os.environ.get("LD_LIBRARY_PATH", "")])
     child = Process("launch", tmp_path / "kernels.zip", LD_LIBRARY_PATH=path, FAKE_KERNELS=str(kernels))
     with processes(child) as (process,):
-        timers = {name: functools.partial(process.ask, name) for name in ("ours", PEER)}
-        found = medians(timers, rounds=15)
-        figure("launch of a kernel with 22 fields", found["ours"] * 1e6, {PEER: found[PEER] * 1e6}, unit="us")
+        # The fastest of many: other processes on the same cores only ever add to a call that never waits.
+        rounds = [(process.ask("ours"), process.ask(PEER)) for _ in range(ROUNDS)]
+        ours, peer = (min(taken) * 1e6 for taken in zip(*rounds, strict=True))
+        figure("launch of a kernel with 22 fields", ours, {PEER: peer}, unit="us")
         benchmark.pedantic(process.ask, ("ours",), rounds=5)

@@ -12,7 +12,7 @@ from mamba_yolo.ops import _cuda, cuda_images
 from mamba_yolo.ops.cuda_arguments import SCAN_FORWARD
 from timing import seconds, serve
 
-CALLS = 2000
+CALLS = 500
 FIELDS = range(len(SCAN_FORWARD.fields))
 
 torch.cuda.get_device_capability = lambda index: (9, 0)
