@@ -62,6 +62,7 @@ def machine(monkeypatch, archive, recorder):
         monkeypatch.setattr(torch.cuda, name, answer)
     monkeypatch.setattr(torch.version, "cuda", "13.2")
     monkeypatch.setattr(_cuda, "current_stream", lambda index: STREAM + index)
+    monkeypatch.setattr(_cuda, "make_context", lambda index: None)
     monkeypatch.setattr(_cuda, "Images", lambda: cuda_images.Images(archive))
     monkeypatch.setenv("FAKE_KERNELS", str(recorder))
     yield found

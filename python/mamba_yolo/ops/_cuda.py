@@ -179,6 +179,7 @@ def _open(index: int) -> Gpu | BackendError:
         if torch.cuda.is_current_stream_capturing():
             raise _CaptureError("load the CUDA kernels before a graph is captured: call mamba_yolo.ops.warmup()")
         with torch.cuda.device(index):
+            make_context(index)
             _gpus[index] = Gpu(index)
     except _CaptureError:
         raise
@@ -235,6 +236,11 @@ def _find_nvrtc() -> Nvrtc:
 
 def _dotted(capability: tuple[int, int]) -> str:
     return f"{capability[0]}.{capability[1]}"
+
+
+def make_context(index: int) -> None:
+    """Let torch make its context on a GPU, which it does at its first allocation there."""
+    torch.empty(1, device=torch.device("cuda", index))
 
 
 def current_device() -> int:
