@@ -116,7 +116,7 @@ def ss2d_scan(
     Raises:
         ShapeError: shapes or devices that do not fit together.
     """
-    _check_map(x, proj, dt_weight, dt_bias, A_logs, Ds, (height, width))
+    check_map(x, proj, dt_weight, dt_bias, A_logs, Ds, (height, width))
     chosen = choose_backend(backend, x.device, partial(scan_cuda.why_not, x, dt_weight.shape[2], A_logs.shape[1]))
     if chosen == "reference":
         return ss2d_scan_ref(x, proj, dt_weight, dt_bias, A_logs, Ds, height, width)
@@ -157,7 +157,7 @@ def _check_sequence(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -
         raise ShapeError(f"D = {channels} must be divisible by the {B.shape[1]} groups of B and C")
 
 
-def _check_map(
+def check_map(
     x: Tensor,
     proj: Tensor,
     dt_weight: Tensor,
@@ -166,6 +166,7 @@ def _check_map(
     Ds: Tensor,
     grid: tuple[int, int],
 ) -> None:
+    """Raise ShapeError unless these are arguments of `ss2d_scan`."""
     if x.ndim != 3 or not x.is_floating_point():
         raise ShapeError(f"x must be a floating (B, L, D) tensor, got {x.dtype} {tuple(x.shape)}")
     batch, length, channels = x.shape

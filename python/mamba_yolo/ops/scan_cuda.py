@@ -17,7 +17,8 @@ import torch
 
 from mamba_yolo.errors import ShapeError
 from mamba_yolo.ops import _cuda
-from mamba_yolo.ops.cuda_arguments import SCAN_BACKWARD, SCAN_FORWARD, SCAN_MERGE, SCAN_SUM
+from mamba_yolo.ops.cuda_arguments import NORM_GATE, SCAN_BACKWARD, SCAN_FORWARD, SCAN_MERGE, SCAN_SUM
+from mamba_yolo.ops.fused_op import token_stride
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,6 +85,28 @@ def run_backward(
     d_A, d_dt_weight, d_dt_bias, d_skip = gradients
     d_delta = None if ddelta is None or delta is None else _summed(gpu, ddelta, delta)
     return d_x, d_delta, _summed(gpu, dproj, proj), d_dt_weight, d_dt_bias, d_A, d_skip
+
+
+def run_norm_gate(inputs: Inputs, grid: tuple[int, int], norm: tuple[Tensor, Tensor, Tensor], eps: float) -> Tensor:
+    """Layer norm of the scan times gelu(gate), without gradients; norm is (weight, bias, gate)."""
+    inputs = _prepared(inputs)
+    x, *_, skip = inputs
+    y = torch.empty_like(x)
+    if not y.numel():
+        return y
+    weight, bias, gate = norm[0].contiguous(), norm[1].contiguous(), norm[2]
+    stride = token_stride(gate)
+    if stride < x.shape[2]:
+        gate, stride = gate.contiguous(), x.shape[2]
+    gpu = _cuda.gpu(x.get_device())
+    parts = _scan_parts(gpu, inputs, None, grid, True)
+    planes, batch, length, channels = parts.shape
+    tokens = batch * length
+    addresses = map(_address, (parts, x, skip, weight, bias, gate, y))
+    fields = (*addresses, tokens, stride, channels, skip.numel() // channels, planes, eps)
+    blocks = _ceil_div(tokens, TOKENS_PER_BLOCK)
+    gpu.launch(f"norm_gate_{SUFFIXES[x.dtype]}", blocks, THREADS, 0, NORM_GATE, *fields)
+    return y
 
 
 def segment_tokens(length: int, warps: int, num_processors: int) -> int:
