@@ -40,7 +40,7 @@ template <class Arguments> DEVICE int token_at(const Arguments& a, int k, int t)
 
 // Element of a table whose rows are `bytes` apart: one instruction where an index in elements takes three.
 template <class T> DEVICE T* at_row(T* base, int row, int bytes) {
-    return (T*)((char*)base + (i64)row * bytes);
+    return reinterpret_cast<T*>(reinterpret_cast<unsigned long long>(base) + (i64)row * bytes);
 }
 
 // log(1 + e^v), linear where torch is; log(1 + e) / e by a polynomial on [0, 1], relative error 3.5e-7.
