@@ -16,12 +16,6 @@ def compile_shared(library, *sources_and_options):
     return library
 
 
-def compile_twin(unit, library):
-    """Compile a file of cuda/ for the CPU."""
-    options = ["-O2", "-ffp-contract=off", "-fno-strict-aliasing", f"-I{ROOT / 'cuda'}", "-include", "twin/cuda_host.h"]
-    return compile_shared(library, *options, "-x", "c++", ROOT / f"cuda/{unit}.cu", FOLDER / "twin/runtime.cpp")
-
-
 def load_builder():
     """The script that makes the wheel's archive, as a module."""
     spec = importlib.util.spec_from_file_location("cuda_binaries", ROOT / ".ci/cuda_binaries.py")

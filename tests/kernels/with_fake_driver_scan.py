@@ -10,9 +10,19 @@ import pytest
 import torch
 
 from helpers import ROOT
-from kernels.building import compile_twin
+from kernels.twin.machine import library
 from mamba_yolo.errors import ShapeError
-from mamba_yolo.ops import _cuda, cuda_arguments, scan, scan_cuda, scan_op, selective_scan, ss2d_scan
+from mamba_yolo.ops import (
+    _cuda,
+    cuda_arguments,
+    scan,
+    scan_cuda,
+    scan_gate,
+    scan_op,
+    selective_scan,
+    ss2d_norm_gate,
+    ss2d_scan,
+)
 from ops.scan_cases import gradients, map_inputs, relative_error, sequence_inputs
 
 SIZES = {
@@ -29,16 +39,15 @@ PROCESSORS = 132
 
 
 @pytest.fixture(scope="session")
-def twins(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("twins")
-    return [compile_twin(file.stem, folder / f"{file.stem}.so") for file in sorted((ROOT / "cuda").glob("*.cu"))]
+def twins():
+    return [library(file.name)._name for file in sorted((ROOT / "cuda").glob("*.cu"))]
 
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch, twins):
     """Operators that take CPU tensors for tensors on a GPU of sm_90, whose parts may be changed."""
     found = SimpleNamespace(multi_processor_count=PROCESSORS)
-    monkeypatch.setenv("FAKE_KERNELS", os.pathsep.join(map(str, twins)))
+    monkeypatch.setenv("FAKE_KERNELS", os.pathsep.join(twins))
     monkeypatch.setenv("FAKE_SIZES", ";".join(f"{name}={layout.size}" for name, layout in SIZES.items()))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: found)
@@ -149,3 +158,22 @@ def test_dtypes_are_checked():
         scan_cuda.run_forward([x.half(), *tensors[1:]], grid, True, False)
     with pytest.raises(ShapeError, match="parameters of a scan on a GPU must be float32"):
         scan_cuda.run_forward([*tensors[:5], A_logs.half(), Ds], grid, True, False)
+
+
+@pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize("channels", [24, 131])
+def test_norm_and_gate_in_one_pass(monkeypatch, dtype, channels):
+    monkeypatch.setattr(scan_gate, "_in_one_pass", lambda backend, tensors: backend == "auto")
+    monkeypatch.setattr(torch.ops.mamba_yolo, "scan_norm_gate", scan_gate._scan_norm_gate._init_fn)
+    inputs = map_inputs(channels=channels, dtype=torch.float32)
+    inputs[0], inputs[1] = inputs[0].to(dtype), inputs[1].to(dtype)
+    rng = torch.Generator().manual_seed(7)
+    weight, bias = (torch.randn(channels, generator=rng) for _ in range(2))
+    halves = torch.randn(2, 35, 2 * channels, generator=rng).to(dtype)
+    gate = halves[..., channels:]  # rows twice as far apart as they are long
+    expected = ss2d_norm_gate(*exact([*inputs, weight, bias, gate]), backend="reference")
+    got = ss2d_norm_gate(*inputs, weight, bias, gate)
+    assert got.dtype == dtype
+    assert relative_error(got, expected) < LIMITS[dtype]
+    assert torch.equal(got, ss2d_norm_gate(*inputs, weight, bias, gate.contiguous()))
+    assert torch.equal(got, ss2d_norm_gate(*inputs, weight, bias, gate.mT.contiguous().mT))
