@@ -34,7 +34,7 @@ $(NATIVE): $(VENV)/.installed $(RUST_SOURCES)
 python/mamba_yolo/ops/cuda_kernels.zip: $(VENV)/.installed .ci/cuda_binaries.py python/mamba_yolo/ops/_nvrtc.py $(wildcard cuda/*.cu cuda/*.cuh)
 	$(BIN)/python .ci/cuda_binaries.py $@
 
-demo: build ## Train, validate and predict on real photographs, about two minutes
+demo: $(NATIVE) ## Train, validate and predict on real photographs, about two minutes
 	$(BIN)/mamba-yolo demo
 
 test: test-rust test-python ## Run every test
