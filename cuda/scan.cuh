@@ -56,6 +56,12 @@ DEVICE float softplus(float v) {
     return fmaf(p, e, fmaxf(v, 0.0f));
 }
 
+// Derivative of softplus where its value is s: 1 - e^-s, by its series where that would cancel.
+DEVICE float softplus_slope(float s) {
+    float small = s * fmaf(s, fmaf(s, 0.166666667f, -0.5f), 1.0f);
+    return s < 0.03f ? small : 1.0f - exp2_fast(-LOG2_E * s);
+}
+
 // Shared memory of a block that reads TOKENS tokens at a time.
 template <int TOKENS> struct Rows {
     enum { STRIDE = TOKENS + 4 };  // of dt: a multiple of 4 that spreads ranks over banks

@@ -124,3 +124,50 @@ def forward(case: Case, build: str = "plain", save: bool = True, **how: int) -> 
             run("scan_summary", case.S - 1)
         run("scan_forward", case.S)
         return merge(case, parts_view, case.tensors[0], build=build, **how), None if view is None else view.copy()
+
+
+NAMES = ("dx", "ddelta", "dproj", "ddt_weight", "ddt_bias", "dA", "dskip")
+
+
+def backward(case: Case, checkpoints: np.ndarray, build: str = "plain", **how: int) -> dict[str, torch.Tensor]:
+    """Gradients by name, for the output gradient case.dy."""
+    with Machine("scan_backward.cu", build) as machine, Machine("scan_adjoint.cu", build) as early:
+        summaries, tiles, K, D = (case.B, case.K, case.S - 1), ceil_div(case.D, 64), case.K, case.D
+        ends, ends_view = early.room("ends", (*summaries, case.N, D))
+        steps, steps_view = early.room("steps", (*summaries, D))
+        inputs = lambda m: [m.put("dy", raw(case.dy)), *case.inputs(m)[:6], m.put("checkpoints", checkpoints)]  # noqa: E731
+        if case.S > 1:
+            arguments = structure("ScanBackward")(*inputs(early), ends, steps, 0, 0, 0, 0, *case.sizes())
+            blocks = case.B * K * (case.S - 1) * case.M * case.tiles
+            early.launch(f"scan_adjoint_{case.suffix}", arguments, blocks, case.threads, case.shared, **how)
+            ends, steps = machine.put("ends", ends_view), machine.put("steps", steps_view)
+        parts, parts_view = machine.room("parts", (case.M, K, case.B, case.L, D))
+        ddelta, ddelta_view = machine.room("ddelta", (case.M, case.B, case.L, D))
+        dproj, dproj_view = machine.room("dproj", (case.M * tiles, case.B, case.L, K * case.P))
+        width = K * D * (case.N + case.R + 2)
+        parameters, parameters_view = machine.room("dparameters", (case.B * case.S * case.M, width))
+        given = case.tensors[1] is not None
+        arguments = structure("ScanBackward")(
+            *inputs(machine), ends, steps, parts, ddelta if given else None, dproj, parameters, *case.sizes()
+        )
+        shared, blocks = 4 * (6672 + 148 * case.R), case.B * K * case.S * case.M * tiles
+        machine.launch(f"scan_backward_{case.suffix}", arguments, blocks, 64, shared, **how)
+        sizes = [K * D * n for n in (case.N, case.R, 1, 1)]
+        dA, dweight, dbias, dskip = add(parameters_view, "f32", build, **how).split(sizes)
+        return {
+            "dx": merge(case, parts_view, case.dy, build=build, **how),
+            **({"ddelta": add(ddelta_view, case.suffix, build, **how)} if given else {}),
+            "dproj": add(dproj_view, case.suffix, build, **how),
+            "ddt_weight": dweight.reshape(K, D, case.R),
+            "ddt_bias": dbias.reshape(K, D),
+            "dA": dA.reshape(K * D, case.N),
+            "dskip": dskip,
+        }
+
+
+def reference_gradients(case: Case) -> dict[str, torch.Tensor]:
+    """The same in float64."""
+    names = [n for n, t in zip(NAMES, case.exact, strict=True) if t is not None]
+    tensors = [t for t in case.exact if t is not None]
+    found = torch.autograd.grad(case.reference(), tensors, case.dy.double(), materialize_grads=True)
+    return dict(zip(names, found, strict=True))
