@@ -11,6 +11,7 @@ import pytest
 from helpers import ROOT
 from kernels.building import FOLDER, compile_shared
 from mamba_yolo.ops import cuda_arguments
+from mamba_yolo.ops.scan_cuda import segment_tokens
 
 STRUCTS = {
     "ScanForward": cuda_arguments.SCAN_FORWARD,
@@ -46,6 +47,24 @@ def test_structs_are_those_of_the_kernels():
         codes = [code for count, code in re.findall(r"(\d+)([Qqif])", layout.format) for _ in range(int(count))]
         assert list(zip(codes, layout.fields, strict=True)) == expected
         assert layout.size == struct.calcsize("@" + "".join(code for code, _ in expected)), "padding is written out"
+
+
+@pytest.mark.parametrize(
+    ("length", "warps", "segments"),
+    [
+        (25_600, 8, 115),  # t's P2, one image: 115 * 8 warps on 132 processors
+        (400, 64, 13),  # P5, one image: no shorter than a tile
+        (25_600, 8 * 64, 1),  # 64 images fill the device
+        (25_600, 264, 1),  # half of it: splitting would only double the exponentials
+        (25_600, 263, 5),
+        (1, 1, 1),
+        (33, 1, 2),
+    ],
+)
+def test_sequences_are_cut_where_the_gpu_would_be_idle(length, warps, segments):
+    tokens = segment_tokens(length, warps, num_processors=132)
+    assert tokens % 32 == 0
+    assert -(-length // tokens) == segments
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the fake driver is a Linux library")
