@@ -1,8 +1,11 @@
 """Compiled CUDA kernels: what the archive holds, which drivers read it, and that the same text gives the same bytes."""
 
+import platform
 import re
+import subprocess
 import sys
 import zipfile
+from importlib import metadata
 
 import pytest
 
@@ -52,6 +55,18 @@ def test_every_kernel_is_there_for_every_gpu(builder):
     for target in builder.PTX:
         for unit in units:
             assert re.search(rb"\.version 8\.0\n\.target sm_\d+\n", archive.read(f"{target}/{unit}.ptx"))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="no old ptxas for this machine")
+@pytest.mark.parametrize(("ptx", "target"), [("compute_75", "sm_75"), ("compute_80", "sm_80"), ("compute_80", "sm_90")])
+def test_the_assembler_of_driver_525_takes_the_ptx(tmp_path, ptx, target):
+    [tool] = [f.locate() for f in metadata.files("nvidia-cuda-nvcc-cu12") if f.name == "ptxas"]
+    archive = zipfile.ZipFile(ARCHIVE)
+    for unit in Images().units:
+        (tmp_path / "unit.ptx").write_bytes(archive.read(f"{ptx}/{unit}.ptx"))
+        command = [tool, f"--gpu-name={target}", "--opt-level=1", "--output-file=unit.cubin", "unit.ptx"]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+        assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.parametrize(
