@@ -19,7 +19,7 @@ struct bfloat { unsigned short bits; };
 // 2^x and 1 / sqrt(x), 2 units in the last place; results below 2^-126 are 0.
 DEVICE float exp2_fast(float x) {
     float y;
-    asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 DEVICE float rsqrt_fast(float x) {

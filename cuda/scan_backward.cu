@@ -14,7 +14,7 @@ struct Scratch {
 };
 
 struct Tokens {  // of a thread's channel
-    float s[CHUNK], u[CHUNK], dy[CHUNK];
+    float s[CHUNK], su[CHUNK], dy[CHUNK];
     float gB[CHUNK], gA[CHUNK];  // sums over states of g B and of g a h A
 };
 
@@ -24,19 +24,24 @@ DEVICE float* dproj_of(const ScanBackward& a, Part part, int token) {
     return a.dproj + ((slab * a.length + token) * a.directions + part.direction) * (a.rank + 2 * a.states);
 }
 
+// Returns the sum of dy u, the skip's gradient.
 template <class T>
-DEVICE void read_tokens(const ScanBackward& a, Part part, const Channel<T>& c, Rows<CHUNK> rows, int count, Tokens& k) {
+DEVICE float read_tokens(const ScanBackward& a, Part part, const Channel<T>& c, Rows<CHUNK> rows, int count, Tokens& k) {
+    float sum = 0.0f;
     const T* dy = static_cast<const T*>(a.dy) + (i64)part.batch * a.length * a.channels + part.channel;
     steps_of(a, c, rows, rows.tokens, 0, k.s);
 #pragma unroll
     for (int t = 0; t < CHUNK; ++t) {
         int bytes = a.channels * (int)sizeof(T), token = rows.tokens[t];
         bool live = part.live && t < count;
-        k.u[t] = live ? load(at_row(c.x, token, bytes)) : 0.0f;
+        float u = live ? load(at_row(c.x, token, bytes)) : 0.0f;
         k.dy[t] = live ? load(at_row(dy, token, bytes)) : 0.0f;
         k.s[t] = t < count ? k.s[t] : 0.0f;
+        k.su[t] = k.s[t] * u;
         k.gB[t] = k.gA[t] = 0.0f;
+        sum = fmaf(k.dy[t], u, sum);
     }
+    return sum;
 }
 
 // Sums the products of 8 tokens over the block's channels: 4 threads share the 4 states of a row, then each writes one.
@@ -79,24 +84,24 @@ DEVICE void four_states(const ScanBackward& a, Part part, Rows<CHUNK> rows, Scra
     load4(scratch.dA + own, dA);
 #pragma unroll
     for (int t = 0; t < CHUNK; ++t) {
-        float B[BLOCK], su = k.s[t] * k.u[t];
+        float B[BLOCK];
         load4(rows.bc + t * 2 * STATES + q * BLOCK, B);
 #pragma unroll
         for (int n = 0; n < BLOCK; ++n)
-            h[t][n] = fmaf(exp2_fast(k.s[t] * A[n]), t ? h[t - 1][n] : start[n], su * B[n]);
+            h[t][n] = fmaf(exp2_fast(k.s[t] * A[n]), t ? h[t - 1][n] : start[n], k.su[t] * B[n]);
     }
 #pragma unroll
     for (int from = HALF; from >= 0; from -= HALF) {
 #pragma unroll
         for (int t = from + HALF - 1; t >= from; --t) {
-            float B[BLOCK], C[BLOCK], dB[BLOCK], dC[BLOCK], su = k.s[t] * k.u[t];
+            float B[BLOCK], C[BLOCK], dB[BLOCK], dC[BLOCK];
             load4(rows.bc + t * 2 * STATES + q * BLOCK, B);
             load4(rows.bc + t * 2 * STATES + STATES + q * BLOCK, C);
 #pragma unroll
             for (int n = 0; n < BLOCK; ++n) {
                 float now = fmaf(C[n], k.dy[t], g[n]);
                 dC[n] = k.dy[t] * h[t][n];
-                dB[n] = now * su;
+                dB[n] = now * k.su[t];
                 k.gB[t] = fmaf(now, B[n], k.gB[t]);
                 g[n] = exp2_fast(k.s[t] * A[n]) * now;
                 float w = g[n] * (t ? h[t - 1][n] : start[n]);
@@ -203,7 +208,7 @@ template <class T> DEVICE void scan_backward(const ScanBackward& a, float* share
         stage<T>(a, part, rows, rows.tokens, count);
         __syncthreads();
         Tokens k;
-        read_tokens(a, part, c, rows, count, k);
+        dskip += read_tokens(a, part, c, rows, count, k);
         clear_others(a, part, rows, count);
 #pragma unroll 1
         for (int q = 0; q < blocks; ++q)
@@ -213,9 +218,9 @@ template <class T> DEVICE void scan_backward(const ScanBackward& a, float* share
         for (int t = 0; t < CHUNK; ++t) {
             bool live = part.live && t < count;
             float slope = a.softplus ? softplus_slope(k.s[t]) : 1.0f;
-            dv[t] = live ? slope * fmaf(k.u[t], k.gB[t], LN_2 * k.gA[t]) : 0.0f;
+            float u = load(at_row(c.x, rows.tokens[t], a.channels * (int)sizeof(T)));  // again: registers are short
+            dv[t] = live ? slope * fmaf(u, k.gB[t], LN_2 * k.gA[t]) : 0.0f;
             dbias += dv[t];
-            dskip = fmaf(k.dy[t], k.u[t], dskip);
             scratch.products[t * PITCH + threadIdx.x] = dv[t];
             if (live) *at_row(du, rows.tokens[t], a.channels * 4) = k.s[t] * k.gB[t];
             if (live && a.ddelta) *at_row(ddelta, rows.tokens[t], a.channels * 4) = dv[t];

@@ -20,6 +20,7 @@ uint32_t shared_bytes;
 bool jitter;
 uint32_t block_epoch, warp_epoch[32];
 uint64_t block_number;
+uintptr_t arguments_start, arguments_end;
 
 namespace {
 
@@ -123,7 +124,6 @@ void run_block(uint64_t number) {
     block_epoch = 0;
     memset(warp_epoch, 0, sizeof warp_epoch);
     memset(shared, 0xff, shared_bytes);
-    checker_block();
     for (int i = 0; i < block_size.x; ++i) start(fibers[i], i);
     int warps = (block_size.x + 31) / 32, order[32];
     for (;;) {
@@ -251,6 +251,7 @@ int run(const char* name, const void* arguments, unsigned size, unsigned expecte
     jitter = launch->jitter;
     random_state = launch->order;
     kernel_arguments = arguments, kernel_body = body;
+    arguments_start = (uintptr_t)arguments, arguments_end = arguments_start + size;
     checker_launch();
     guarded();
     munmap(memory, pages + PAGE);

@@ -34,6 +34,7 @@ extern uint32_t shared_bytes;
 extern bool jitter;
 extern uint32_t block_epoch, warp_epoch[32];
 extern uint64_t block_number;
+extern uintptr_t arguments_start, arguments_end;
 
 int run(const char* name, const void* arguments, unsigned size, unsigned expected, unsigned max_threads,
         TwinLaunch* launch, void (*body)(const void*));
@@ -44,8 +45,7 @@ void aligned(const void* p, unsigned bytes);
 [[noreturn]] void fail(const void* address, const char* format, ...);
 
 bool on_stack(const void* p);  // of the running fiber
-// Hooks of the checker; the plain build has empty ones.
+// The checker's; empty in the plain build.
 void checker_launch();
-void checker_block();
 
 }  // namespace twin

@@ -3,5 +3,5 @@
 
 namespace twin {
 void checker_launch() {}
-void checker_block() {}
+extern "C" void twin_forget() {}
 }  // namespace twin
