@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 import numpy as np
 
 from mamba_yolo.data._native import native
-from mamba_yolo.data.space import cache_folder
+from mamba_yolo.folders import cache_folder
 from mamba_yolo.types import Sample
 
 if TYPE_CHECKING:

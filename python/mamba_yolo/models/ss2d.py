@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mamba_yolo.models.layers import DepthwiseGelu
-from mamba_yolo.ops import norm_gate, ss2d_scan
+from mamba_yolo.ops import ss2d_norm_gate
 
 if TYPE_CHECKING:
     from mamba_yolo.config import Initialization
@@ -58,10 +58,18 @@ class SS2D(nn.Module):
         x, gate = self.in_proj(x).chunk(2, dim=1)
         x = self.depthwise(x)
         proj = functional.conv2d(x, self.x_proj_weight.flatten(0, 1)[:, :, None, None])  # P = K(R + 2N)
-        y_BLD = ss2d_scan(
-            _tokens(x), _tokens(proj), self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds, height, width
+        scan = (
+            _tokens(x),
+            _tokens(proj),
+            self.dt_projs_weight,
+            self.dt_projs_bias,
+            self.A_logs,
+            self.Ds,
+            height,
+            width,
         )
-        y_BLD = norm_gate(y_BLD, self.out_norm.weight, self.out_norm.bias, _tokens(gate), self.out_norm.eps)
+        norm = self.out_norm
+        y_BLD = ss2d_norm_gate(*scan, norm.weight, norm.bias, _tokens(gate), norm.eps)
         y_BDHW = y_BLD.reshape(-1, height, width, y_BLD.shape[2]).permute(0, 3, 1, 2)
         out: Tensor = self.dropout(self.out_proj(y_BDHW))
         return out

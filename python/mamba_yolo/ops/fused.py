@@ -79,15 +79,20 @@ def norm_gate(
     Raises:
         ShapeError: shapes or devices that do not fit together.
     """
+    check_norm(x, weight, bias, gate)
+    if choose_backend(backend, x.device) == "reference":
+        return norm_gate_ref(x, weight, bias, gate, eps)
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return norm(x.to(dtype), weight.to(dtype), bias.to(dtype), gate.to(dtype), eps).to(x.dtype)
+
+
+def check_norm(x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor) -> None:
+    """Raise ShapeError unless these are arguments of `norm_gate`."""
     if x.ndim != 3 or not x.is_floating_point():
         raise ShapeError(f"x must be a floating (B, L, D) tensor, got {x.dtype} {tuple(x.shape)}")
     _check("weight", weight, (x.shape[2],), x)
     _check("bias", bias, (x.shape[2],), x)
     _check("gate", gate, tuple(x.shape), x)
-    if choose_backend(backend, x.device) == "reference":
-        return norm_gate_ref(x, weight, bias, gate, eps)
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return norm(x.to(dtype), weight.to(dtype), bias.to(dtype), gate.to(dtype), eps).to(x.dtype)
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
