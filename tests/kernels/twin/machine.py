@@ -45,9 +45,13 @@ class KernelError(RuntimeError):
     """What a kernel did wrong."""
 
 
+def library(source: str, build: str = "plain") -> ctypes.CDLL:
+    """Compile a kernel file of `cuda/` and load it; objects are kept between runs, by content."""
+    return _library(KERNELS / source, build)
+
+
 @functools.cache
-def library(path: Path, build: str = "plain") -> ctypes.CDLL:
-    """Compile a kernel file and load it; objects are kept between runs, by content."""
+def _library(path: Path, build: str) -> ctypes.CDLL:
     if shutil.which("g++") is None:
         raise RuntimeError("g++ was not found; the tests of the CUDA kernels need it (Debian: apt install g++)")
     texts = sorted(p for folder in (path.parent, TWIN) for p in folder.iterdir() if p.suffix in (".cuh", ".h", ".cpp"))
@@ -82,7 +86,7 @@ class Machine:
 
     def __init__(self, source: str, build: str = "plain") -> None:
         """Of a file name in `cuda/`."""
-        self.library = library(KERNELS / source, build)
+        self.library = library(source, build)
         self.build = build
         self.library.twin_allocate.restype = ctypes.c_void_p
         self.library.twin_allocate.argtypes = [ctypes.c_uint64, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]
