@@ -45,13 +45,16 @@ class KernelError(RuntimeError):
     """What a kernel did wrong."""
 
 
-@functools.cache
 def library(source: str, build: str = "plain") -> ctypes.CDLL:
-    """Compile a kernel file of `cuda/` (or any path) and load it; objects are kept between runs, by content."""
+    """Compile a kernel file of `cuda/` and load it; objects are kept between runs, by content."""
+    return _library(KERNELS / source, build)
+
+
+@functools.cache
+def _library(path: Path, build: str) -> ctypes.CDLL:
     if shutil.which("g++") is None:
         raise RuntimeError("g++ was not found; the tests of the CUDA kernels need it (Debian: apt install g++)")
-    path = KERNELS / source
-    texts = sorted(p for folder in (KERNELS, TWIN) for p in folder.iterdir() if p.suffix in (".cuh", ".h", ".cpp"))
+    texts = sorted(p for folder in (path.parent, TWIN) for p in folder.iterdir() if p.suffix in (".cuh", ".h", ".cpp"))
     key = hashlib.sha256(b"".join(p.read_bytes() for p in [path, *texts]) + build.encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"mamba_yolo_twin_{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -82,6 +85,7 @@ class Machine:
     """One build of one kernel file, with its memory."""
 
     def __init__(self, source: str, build: str = "plain") -> None:
+        """Of a file name in `cuda/`."""
         self.library = library(source, build)
         self.build = build
         self.library.twin_allocate.restype = ctypes.c_void_p
@@ -121,5 +125,7 @@ class Machine:
     def _place(self, offset: int) -> str:
         if not offset:
             return ""
-        command = ["addr2line", "-s", "-e", self.library._name, hex(offset - 1)]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0] + ": "
+        command = ["addr2line", "-i", "-s", "-e", self.library._name, hex(offset - 1)]
+        frames = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        of_kernel = [f.split()[0] for f in frames if ".cu" in f and "cuda_host" not in f]
+        return f"{(of_kernel or frames)[0]}: "
