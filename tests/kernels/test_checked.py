@@ -3,7 +3,6 @@
 import ctypes
 import re
 
-
 import numpy as np
 import pytest
 import torch
@@ -103,7 +102,27 @@ def test_the_last_block_of_a_giant_backward():
         states, parts = make("checkpoints", B * K * 3 * N * D), make("parts", K * B * L * D)
         dproj, dparameters = make("dproj", B * L * K * P), make("dparameters", B * Q)
         arguments = structure("ScanBackward")(
-            *inputs, *parameters, states, None, None, parts, None, dproj, dparameters, B, L, D, N, R, K, 5, 9, 1, S, 64, 0
+            *inputs,
+            *parameters,
+            states,
+            None,
+            None,
+            parts,
+            None,
+            dproj,
+            dparameters,
+            B,
+            L,
+            D,
+            N,
+            R,
+            K,
+            5,
+            9,
+            1,
+            S,
+            64,
+            0,
         )
         ctypes.memset(parts + 4 * (K * B - 1) * L * D, 0xFF, 4 * L * D)
         m.launch("scan_backward_f32", arguments, B * K, 64, 4 * (6672 + 148 * R), first=B * K - 1, count=1)
@@ -123,7 +142,9 @@ def test_endless_loops_end(tmp_path, monkeypatch):
 
 def test_halves_are_rounded_as_torch_does():
     bits = torch.arange(0, 2**32, 65_521, dtype=torch.int64).to(torch.int32)
-    values = torch.cat([bits.view(torch.float32), torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.float16).float()])
+    values = torch.cat(
+        [bits.view(torch.float32), torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.float16).float()]
+    )
     for suffix, dtype in (("f16", torch.float16), ("bf16", torch.bfloat16)):
         expected = (values + 0.0).to(dtype)
         got = add(values[None].numpy(), suffix)

@@ -116,7 +116,9 @@ class Machine:
         view = np.frombuffer((ctypes.c_char * size).from_address(pointer), dtype).reshape(shape)
         return pointer, view
 
-    def launch(self, kernel: str, arguments: ctypes.Structure, blocks: int, threads: int, shared: int, **how: int) -> None:
+    def launch(
+        self, kernel: str, arguments: ctypes.Structure, blocks: int, threads: int, shared: int, **how: int
+    ) -> None:
         """Run a kernel; how: order, jitter, first, count, seconds."""
         launch = Launch(blocks=blocks, threads=threads, shared_bytes=shared, **{"seconds": 60, **how})
         if self.library[kernel](ctypes.byref(arguments), ctypes.sizeof(arguments), ctypes.byref(launch)):
