@@ -30,23 +30,59 @@ def test_every_access_is_allowed(shape, segment_tokens, suffix):
 
 
 FAULTS = {
-    "barrier at the end of a tile": ("scan_forward.cu", "        __syncthreads();\n    }\n", "    }\n", "race in 'shared"),
+    "barrier at the end of a tile": (
+        "scan_forward.cu",
+        "        __syncthreads();\n    }\n",
+        "    }\n",
+        "race in 'shared",
+    ),
     "tail of the map": ("scan.cuh", "    t = min(t, a.length - 1);\n", "", "past the end"),
     "channel beyond the last": ("scan_forward.cu", "part.live && t0 + g", "t0 + g", "race in 'parts'|past the end"),
-    "checkpoints not offset": ("scan.cuh", "+ part.channel;\n}\n\n// The states", ";\n}\n\n// The states", "race in 'checkpoints'"),
+    "checkpoints not offset": (
+        "scan.cuh",
+        "+ part.channel;\n}\n\n// The states",
+        ";\n}\n\n// The states",
+        "race in 'checkpoints'",
+    ),
     "sum past the end": ("scan_sum.cu", "i >= a.count", "i > a.count", "0 bytes past the end of"),
     "barrier before products are summed": (
-        "scan_backward.cu", "        __syncthreads();\n        sum_products", "        sum_products", "race in 'shared|never written",
+        "scan_backward.cu",
+        "        __syncthreads();\n        sum_products",
+        "        sum_products",
+        "race in 'shared|never written",
     ),
     "barrier after products are summed": (
-        "scan_backward.cu", "state, from, count);\n        __syncthreads();", "state, from, count);", "race in 'shared",
+        "scan_backward.cu",
+        "state, from, count);\n        __syncthreads();",
+        "state, from, count);",
+        "race in 'shared",
     ),
     "accumulators not cleared": ("scan_backward.cu", "        scratch.dA[own] = 0.0f;\n", "", "never written"),
     "half a warp's mask": ("scan_backward.cu", "__shfl_xor_sync(~0u", "__shfl_xor_sync(0xffff", "not in its own mask"),
-    "early return": ("scan_backward.cu", "    Rows<CHUNK> rows", "    if (!part.live) return;\n    Rows<CHUNK> rows", "wait for each other|never written"),
-    "two blocks, one address": ("scan_backward.cu", "+ part.batch) * a.length * a.channels + part.channel;\n    for (int chunk", ") * a.length * a.channels + part.channel;\n    for (int chunk", "race in 'ddelta'"),
+    "early return": (
+        "scan_backward.cu",
+        "    Rows<CHUNK> rows",
+        "    if (!part.live) return;\n    Rows<CHUNK> rows",
+        "wait for each other|never written",
+    ),
+    "two blocks, one address": (
+        "scan_backward.cu",
+        ".plane * a.batch + part.batch) * a.length",
+        ".plane * a.batch) * a.length",
+        "race in 'ddelta'",
+    ),
     "misaligned": ("scan_backward.cu", "PITCH = CHANNELS + 4", "PITCH = CHANNELS + 1", "not aligned"),
-}  # fmt: skip
+}
+
+
+def run_checked(file, case, states, sequence, sequence_states):
+    if file == "scan_backward.cu":
+        backward(case, states, "check")
+        backward(sequence, sequence_states, "check")
+    elif file == "scan_sum.cu":
+        add(np.ones((2, 37), np.float32), "f32", "check")
+    else:
+        forward(case, "check")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -62,13 +98,7 @@ def test_planted_faults_are_found(fault, tmp_path, monkeypatch):
     states, sequence_states = (forward(c)[1] for c in (case, sequence))
     monkeypatch.setattr(machine, "KERNELS", tmp_path)
     with pytest.raises(KernelError, match=message) as caught:
-        if file in ("scan_forward.cu", "scan.cuh"):
-            forward(case, "check")
-        elif file == "scan_sum.cu":
-            add(np.ones((2, 37), np.float32), "f32", "check")
-        else:
-            backward(case, states, "check")
-            backward(sequence, sequence_states, "check")
+        run_checked(file, case, states, sequence, sequence_states)
     assert re.search(r"\.cuh?:\d+: |line \d+", str(caught.value))
 
 

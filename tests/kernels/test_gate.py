@@ -1,7 +1,7 @@
-"""What the compiler made of the kernels, read from the shipped cubins: registers, stack, arguments, instructions of loops.
+"""What the compiler made of the kernels, read from the shipped cubins: registers, stack, arguments, loops.
 
-A record of section .nv.info is (format, attribute, size or value): 0x2f registers and 0x11 stack of a function, 0x19 bytes
-of arguments, 0x05 most threads. Budgets are those of NVRTC 12.9; they are the performance test that needs no GPU.
+A record of section .nv.info is (format, attribute, size or value): 0x2f registers and 0x11 stack of a function, 0x19
+bytes of arguments, 0x05 most threads. Budgets are those of NVRTC 12.9; they are the performance test without a GPU.
 """
 
 import re
@@ -53,7 +53,7 @@ def records(info):
         at += 4 + (size if form == 4 else 0)
 
 
-def cubins(unit_of=None):
+def cubins():
     with zipfile.ZipFile(ARCHIVE) as archive:
         return {name: archive.read(name) for name in archive.namelist() if name.endswith(".cubin")}
 
