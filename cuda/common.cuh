@@ -16,10 +16,15 @@ struct bfloat { unsigned short bits; };
     extern __shared__ __align__(16) unsigned char shared_[]; \
     T* s = reinterpret_cast<T*>(shared_)
 
-// 2^x and 1 / sqrt(x), 2 units in the last place; results below 2^-126 are 0.
+// 2^x, 1 / x and 1 / sqrt(x), 2 units in the last place; results below 2^-126 are 0.
 DEVICE float exp2_fast(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+DEVICE float reciprocal_fast(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 DEVICE float rsqrt_fast(float x) {

@@ -12,7 +12,7 @@ template <class T> DEVICE void norm_gate(const NormGate& a) {
     i64 token = (i64)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (token >= a.tokens) return;  // all lanes of a warp alike, and there is no barrier
     int lane = threadIdx.x % 32;
-    float scale = 1.0f / (float)a.channels, sum = 0.0f, squares = 0.0f;
+    float scale = reciprocal_fast((float)a.channels), sum = 0.0f, squares = 0.0f;
     for (int d = lane; d < a.channels; d += 32) sum += merged<T>(a, token, d);
     float mean = warp_sum(sum) * scale;
     for (int d = lane; d < a.channels; d += 32) {

@@ -88,7 +88,11 @@ def merge(case: Case, parts: np.ndarray, values: torch.Tensor, **how: int) -> to
     """scan_merge of parts."""
     with Machine("scan_merge.cu", how.pop("build", "plain")) as machine:
         address, read = case.stream(machine, "out", (case.B, case.L, case.D))
-        pointers = machine.put("parts", parts), machine.put("values", raw(values)), machine.put("skip", raw(case.tensors[6]))
+        pointers = (
+            machine.put("parts", parts),
+            machine.put("values", raw(values)),
+            machine.put("skip", raw(case.tensors[6])),
+        )
         tokens = case.B * case.L
         arguments = structure("ScanMerge")(*pointers, address, tokens, case.D, case.K, case.M * case.K, 0)
         machine.launch(f"scan_merge_{case.suffix}", arguments, ceil_div(tokens, 4), 128, 0, **how)

@@ -3,7 +3,6 @@
 import ctypes
 import re
 
-
 import numpy as np
 import pytest
 import torch
@@ -31,23 +30,59 @@ def test_every_access_is_allowed(shape, segment_tokens, suffix):
 
 
 FAULTS = {
-    "barrier at the end of a tile": ("scan_forward.cu", "        __syncthreads();\n    }\n", "    }\n", "race in 'shared"),
+    "barrier at the end of a tile": (
+        "scan_forward.cu",
+        "        __syncthreads();\n    }\n",
+        "    }\n",
+        "race in 'shared",
+    ),
     "tail of the map": ("scan.cuh", "    t = min(t, a.length - 1);\n", "", "past the end"),
     "channel beyond the last": ("scan_forward.cu", "part.live && t0 + g", "t0 + g", "race in 'parts'|past the end"),
-    "checkpoints not offset": ("scan.cuh", "+ part.channel;\n}\n\n// The states", ";\n}\n\n// The states", "race in 'checkpoints'"),
+    "checkpoints not offset": (
+        "scan.cuh",
+        "+ part.channel;\n}\n\n// The states",
+        ";\n}\n\n// The states",
+        "race in 'checkpoints'",
+    ),
     "sum past the end": ("scan_sum.cu", "i >= a.count", "i > a.count", "0 bytes past the end of"),
     "barrier before products are summed": (
-        "scan_backward.cu", "        __syncthreads();\n        sum_products", "        sum_products", "race in 'shared|never written",
+        "scan_backward.cu",
+        "        __syncthreads();\n        sum_products",
+        "        sum_products",
+        "race in 'shared|never written",
     ),
     "barrier after products are summed": (
-        "scan_backward.cu", "state, from, count);\n        __syncthreads();", "state, from, count);", "race in 'shared",
+        "scan_backward.cu",
+        "state, from, count);\n        __syncthreads();",
+        "state, from, count);",
+        "race in 'shared",
     ),
     "accumulators not cleared": ("scan_backward.cu", "        scratch.dA[own] = 0.0f;\n", "", "never written"),
     "half a warp's mask": ("scan_backward.cu", "__shfl_xor_sync(~0u", "__shfl_xor_sync(0xffff", "not in its own mask"),
-    "early return": ("scan_backward.cu", "    Rows<CHUNK> rows", "    if (!part.live) return;\n    Rows<CHUNK> rows", "wait for each other|never written"),
-    "two blocks, one address": ("scan_backward.cu", "+ part.batch) * a.length * a.channels + part.channel;\n    for (int chunk", ") * a.length * a.channels + part.channel;\n    for (int chunk", "race in 'ddelta'"),
+    "early return": (
+        "scan_backward.cu",
+        "    Rows<CHUNK> rows",
+        "    if (!part.live) return;\n    Rows<CHUNK> rows",
+        "wait for each other|never written",
+    ),
+    "two blocks, one address": (
+        "scan_backward.cu",
+        ".plane * a.batch + part.batch) * a.length",
+        ".plane * a.batch) * a.length",
+        "race in 'ddelta'",
+    ),
     "misaligned": ("scan_backward.cu", "PITCH = CHANNELS + 4", "PITCH = CHANNELS + 1", "not aligned"),
-}  # fmt: skip
+}
+
+
+def run_checked(file, case, states, sequence, sequence_states):
+    if file == "scan_backward.cu":
+        backward(case, states, "check")
+        backward(sequence, sequence_states, "check")
+    elif file == "scan_sum.cu":
+        add(np.ones((2, 37), np.float32), "f32", "check")
+    else:
+        forward(case, "check")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -63,13 +98,7 @@ def test_planted_faults_are_found(fault, tmp_path, monkeypatch):
     states, sequence_states = (forward(c)[1] for c in (case, sequence))
     monkeypatch.setattr(machine, "KERNELS", tmp_path)
     with pytest.raises(KernelError, match=message) as caught:
-        if file in ("scan_forward.cu", "scan.cuh"):
-            forward(case, "check")
-        elif file == "scan_sum.cu":
-            add(np.ones((2, 37), np.float32), "f32", "check")
-        else:
-            backward(case, states, "check")
-            backward(sequence, sequence_states, "check")
+        run_checked(file, case, states, sequence, sequence_states)
     assert re.search(r"\.cuh?:\d+: |line \d+", str(caught.value))
 
 
@@ -103,7 +132,27 @@ def test_the_last_block_of_a_giant_backward():
         states, parts = make("checkpoints", B * K * 3 * N * D), make("parts", K * B * L * D)
         dproj, dparameters = make("dproj", B * L * K * P), make("dparameters", B * Q)
         arguments = structure("ScanBackward")(
-            *inputs, *parameters, states, None, None, parts, None, dproj, dparameters, B, L, D, N, R, K, 5, 9, 1, S, 64, 0
+            *inputs,
+            *parameters,
+            states,
+            None,
+            None,
+            parts,
+            None,
+            dproj,
+            dparameters,
+            B,
+            L,
+            D,
+            N,
+            R,
+            K,
+            5,
+            9,
+            1,
+            S,
+            64,
+            0,
         )
         ctypes.memset(parts + 4 * (K * B - 1) * L * D, 0xFF, 4 * L * D)
         m.launch("scan_backward_f32", arguments, B * K, 64, 4 * (6672 + 148 * R), first=B * K - 1, count=1)
@@ -123,7 +172,9 @@ def test_endless_loops_end(tmp_path, monkeypatch):
 
 def test_halves_are_rounded_as_torch_does():
     bits = torch.arange(0, 2**32, 65_521, dtype=torch.int64).to(torch.int32)
-    values = torch.cat([bits.view(torch.float32), torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.float16).float()])
+    values = torch.cat(
+        [bits.view(torch.float32), torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.float16).float()]
+    )
     for suffix, dtype in (("f16", torch.float16), ("bf16", torch.bfloat16)):
         expected = (values + 0.0).to(dtype)
         got = add(values[None].numpy(), suffix)

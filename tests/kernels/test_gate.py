@@ -1,7 +1,7 @@
-"""What the compiler made of the kernels, read from the shipped cubins: registers, stack, arguments, instructions of loops.
+"""What the compiler made of the kernels, read from the shipped cubins: registers, stack, arguments, loops.
 
-A record of section .nv.info is (format, attribute, size or value): 0x2f registers and 0x11 stack of a function, 0x19 bytes
-of arguments, 0x05 most threads. Budgets are those of NVRTC 12.9; they are the performance test that needs no GPU.
+A record of section .nv.info is (format, attribute, size or value): 0x2f registers and 0x11 stack of a function, 0x19
+bytes of arguments, 0x05 most threads. Budgets are those of NVRTC 12.9; they are the performance test without a GPU.
 """
 
 import re
@@ -12,7 +12,6 @@ from importlib import metadata
 
 import pytest
 
-from helpers import ROOT
 from mamba_yolo.ops import cuda_arguments
 from mamba_yolo.ops.cuda_images import ARCHIVE
 
@@ -28,7 +27,12 @@ BUDGETS = {
     "norm_gate": (cuda_arguments.NORM_GATE, 128, 64, 0),
 }
 # Instructions in the innermost loop with exponentials, its state updates, and how many touch the stack: sm_90, float32.
-LOOPS = {"scan_forward": (520, 64, 0), "scan_summary": (450, 64, 0), "scan_adjoint": (480, 64, 0), "scan_backward": (1400, 64, 7)}
+LOOPS = {
+    "scan_forward": (520, 64, 0),
+    "scan_summary": (450, 64, 0),
+    "scan_adjoint": (480, 64, 0),
+    "scan_backward": (1400, 64, 7),
+}
 
 
 def sections(elf):
@@ -49,7 +53,7 @@ def records(info):
         at += 4 + (size if form == 4 else 0)
 
 
-def cubins(unit_of=None):
+def cubins():
     with zipfile.ZipFile(ARCHIVE) as archive:
         return {name: archive.read(name) for name in archive.namelist() if name.endswith(".cubin")}
 
@@ -113,7 +117,11 @@ def innermost_loops(cubin, kernel):
         if target and labels[target[1]] <= i:
             loops.append(range(labels[target[1]], i + 1))
     hot = [loop for loop in loops if sum("MUFU.EX2" in instructions[i] for i in loop) >= 64]
-    return [[instructions[i] for i in loop] for loop in hot if not any(o != loop and o[0] >= loop[0] and o[-1] <= loop[-1] for o in hot)]
+    return [
+        [instructions[i] for i in loop]
+        for loop in hot
+        if not any(o != loop and o[0] >= loop[0] and o[-1] <= loop[-1] for o in hot)
+    ]
 
 
 @pytest.mark.parametrize("kernel", LOOPS)

@@ -57,6 +57,7 @@ DEVICE float approximate(float y) {
     return float_of(bits + (bits * 2654435761u >> 16) % 5 - 2);
 }
 DEVICE float exp2_fast(float x) { return approximate(exp2f(x)); }
+DEVICE float reciprocal_fast(float x) { return approximate(1.0f / x); }
 DEVICE float rsqrt_fast(float x) { return approximate((float)(1.0 / sqrt((double)x))); }
 
 DEVICE float half_to_float(unsigned short h) {

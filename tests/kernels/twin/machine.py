@@ -54,25 +54,34 @@ def library(source: str, build: str = "plain") -> ctypes.CDLL:
 def _library(path: Path, build: str) -> ctypes.CDLL:
     if shutil.which("g++") is None:
         raise RuntimeError("g++ was not found; the tests of the CUDA kernels need it (Debian: apt install g++)")
-    texts = sorted(p for folder in (path.parent, TWIN) for p in folder.iterdir() if p.suffix in (".cuh", ".h", ".cpp"))
-    key = hashlib.sha256(b"".join(p.read_bytes() for p in [path, *texts]) + build.encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"mamba_yolo_twin_{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    target = folder / f"{path.stem}-{build}-{key}.so"
+    header = ["-include", str(TWIN / "cuda_host.h"), "-x", "c++"]
+    kernel = _compiled(path, [*BUILDS[build], *header])
+    runtime = ["runtime.cpp", "memory.cpp", "checker.cpp" if build == "check" else "unchecked.cpp"]
+    objects = [kernel, *(_compiled(TWIN / name, ["-O2"]) for name in runtime)]
+    target = kernel.with_suffix(".so")
     if not target.exists():
-        _link(path, build, target)
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            linked = Path(scratch) / target.name
+            _run("g++", "-shared", "-Wl,-Bsymbolic", *map(str, objects), "-o", str(linked))
+            linked.replace(target)
     return ctypes.CDLL(str(target))
 
 
-def _link(path: Path, build: str, target: Path) -> None:
-    checked = build == "check"
-    runtime = [TWIN / "runtime.cpp", TWIN / "memory.cpp", TWIN / ("checker.cpp" if checked else "unchecked.cpp")]
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        kernel, linked = Path(scratch) / "kernel.o", Path(scratch) / "linked.so"
-        header = ["-include", str(TWIN / "cuda_host.h"), "-x", "c++"]
-        _run("g++", *COMMON, *BUILDS[build], *header, "-c", str(path), "-o", str(kernel))
-        _run("g++", *COMMON, "-O2", "-shared", "-Wl,-Bsymbolic", str(kernel), *map(str, runtime), "-o", str(linked))
-        linked.replace(target)
+def _compiled(path: Path, options: list[str]) -> Path:
+    """The object of a source file, kept under a name made of everything it depends on."""
+    headers = sorted(
+        p for folder in (path.parent, TWIN) for p in folder.iterdir() if p.suffix in (".cuh", ".h", ".cpp")
+    )
+    key = hashlib.sha256(" ".join(options).encode() + b"".join(p.read_bytes() for p in [path, *headers])).hexdigest()
+    folder = Path(tempfile.gettempdir()) / f"mamba_yolo_twin_{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    target = folder / f"{path.stem}-{key[:16]}.o"
+    if not target.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            made = Path(scratch) / "made.o"
+            _run("g++", *COMMON, *options, "-c", str(path), "-o", str(made))
+            made.replace(target)
+    return target
 
 
 def _run(*command: str) -> None:
@@ -116,7 +125,9 @@ class Machine:
         view = np.frombuffer((ctypes.c_char * size).from_address(pointer), dtype).reshape(shape)
         return pointer, view
 
-    def launch(self, kernel: str, arguments: ctypes.Structure, blocks: int, threads: int, shared: int, **how: int) -> None:
+    def launch(
+        self, kernel: str, arguments: ctypes.Structure, blocks: int, threads: int, shared: int, **how: int
+    ) -> None:
         """Run a kernel; how: order, jitter, first, count, seconds."""
         launch = Launch(blocks=blocks, threads=threads, shared_bytes=shared, **{"seconds": 60, **how})
         if self.library[kernel](ctypes.byref(arguments), ctypes.sizeof(arguments), ctypes.byref(launch)):
