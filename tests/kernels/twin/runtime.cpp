@@ -25,7 +25,7 @@ uintptr_t arguments_start, arguments_end;
 namespace {
 
 constexpr size_t PAGE = 4096, STACK = 64 << 10;
-constexpr int MOST_THREADS = 1024;
+constexpr int MOST_THREADS = 128;  // of our kernels; each costs two of the mappings that Linux counts
 
 Fiber fibers[MOST_THREADS];
 char* stacks;  // one after another, each above a guard page
@@ -234,7 +234,7 @@ int run(const char* name, const void* arguments, unsigned size, unsigned expecte
     launch = wanted;
     launch->error[0] = 0;
     const char* wrong = size != expected ? "size of the arguments"
-                        : !launch->threads || launch->threads > max_threads ? "number of threads"
+                        : !launch->threads || launch->threads > max_threads || max_threads > MOST_THREADS ? "number of threads"
                         : launch->shared_bytes % 16 || launch->shared_bytes > 48 << 10 ? "shared memory" : nullptr;
     if (wrong) return snprintf(launch->error, sizeof launch->error, "%s: wrong %s", name, wrong);
     if (!stacks) {
