@@ -150,19 +150,21 @@ impl<T: Float> Kernel for TaskForward<'_, '_, '_, T> {
         let Self { problem, mut task } = self;
         let shape = problem.shape;
         let mut tile = Tile::<V>::new();
+        let mut rows = vec![T::ZERO; TILE * shape.row()];
         let mut states = vec![vec![V::zero(); shape.states]; task.groups.len()];
         for (part, k) in task.directions.clone().enumerate() {
             let params: Vec<_> = task.groups.iter().map(|g| GroupParams::<V>::new(problem, k, g.number)).collect();
             states.iter_mut().for_each(|states| states.fill(V::zero()));
             for (i, tokens) in problem.orders.tiles(k).enumerate() {
+                problem.load_rows(&mut rows, (task.b, k), tokens);
                 for ((group, params), states) in task.groups.iter_mut().zip(&params).zip(&mut states) {
                     if let Some(slots) = group.checkpoints.get_mut(part) {
                         let slot = &mut slots[i * shape.states * V::W..][..shape.states * V::W];
                         slot.chunks_mut(V::W).zip(&*states).for_each(|(slot, state)| state.store(slot));
                     }
-                    tile.fill::<false>(problem, params, (task.b, k, group.number * V::W), tokens);
-                    let rows = |t: usize| problem.proj_row(task.b, tokens[t] as usize, k);
-                    scan_tile(states, params, &tile, tokens, rows, (group.y, part == 0));
+                    let dt = |t: usize| &rows[t * shape.row()..][..shape.rank];
+                    tile.fill_from::<false>(problem, params, (task.b, group.number * V::W), tokens, dt);
+                    scan_tile(states, params, &tile, tokens, &rows, (group.y, part == 0));
                 }
             }
         }
@@ -171,12 +173,12 @@ impl<T: Float> Kernel for TaskForward<'_, '_, '_, T> {
 
 /// Scans a tile of one group and adds the result to `y`, or writes it there for the first direction.
 #[inline(always)]
-fn scan_tile<'r, V: Vector>(
+fn scan_tile<V: Vector>(
     states: &mut [V],
     params: &GroupParams<V>,
     tile: &Tile<V>,
     tokens: &[u32],
-    rows: impl Fn(usize) -> (&'r [V::Scalar], &'r [V::Scalar], &'r [V::Scalar]),
+    rows: &[V::Scalar],
     (y, first): (&mut [V::Scalar], bool),
 ) {
     let mut sums = [V::zero(); TILE];
@@ -195,55 +197,50 @@ fn scan_tile<'r, V: Vector>(
     }
 }
 
-/// States that stay in registers over a tile.
-const BLOCK: usize = 16;
+/// States that stay in registers over a tile. Sixteen would fit, but leave the scheduler too few registers to rename.
+const BLOCK: usize = 8;
 
 /// Advances all states over a tile; adds C . h to `y`.
 #[inline(always)]
-fn advance_tile<'r, V: Vector, const CLAMP: bool>(
+fn advance_tile<V: Vector, const CLAMP: bool>(
     states: &mut [V],
     a2: &[V],
     tile: &Tile<V>,
     y: &mut [V],
-    rows: impl Fn(usize) -> (&'r [V::Scalar], &'r [V::Scalar], &'r [V::Scalar]),
+    rows: &[V::Scalar],
 ) {
     let whole = states.len() / BLOCK * BLOCK;
     for n in (0..whole).step_by(BLOCK) {
-        advance_states::<V, BLOCK, CLAMP>(&mut states[n..], &a2[n..], tile, y, |t| {
-            let (_, input, output) = rows(t);
-            (&input[n..], &output[n..])
-        });
+        advance_states::<V, BLOCK, CLAMP>(states, a2, tile, y, (rows, n));
     }
     for n in whole..states.len() {
-        advance_states::<V, 1, CLAMP>(&mut states[n..], &a2[n..], tile, y, |t| {
-            let (_, input, output) = rows(t);
-            (&input[n..], &output[n..])
-        });
+        advance_states::<V, 1, CLAMP>(states, a2, tile, y, (rows, n));
     }
 }
 
-/// Advances S states over a tile; adds their part of C . h to `y`.
+/// Advances S states from `n` on over a tile; adds their part of C . h to `y`.
 #[inline(always)]
-fn advance_states<'r, V: Vector, const S: usize, const CLAMP: bool>(
+fn advance_states<V: Vector, const S: usize, const CLAMP: bool>(
     states: &mut [V],
     a2: &[V],
     tile: &Tile<V>,
     y: &mut [V],
-    rows: impl Fn(usize) -> (&'r [V::Scalar], &'r [V::Scalar]),
+    (rows, n): (&[V::Scalar], usize),
 ) {
+    let row = rows.len() / TILE;
+    let (input, output) = (row - 2 * states.len() + n, row - states.len() + n);
     let mut h = [V::zero(); S];
-    h.copy_from_slice(&states[..S]);
-    let a2 = &a2[..S];
-    for (t, y) in y.iter_mut().enumerate() {
-        let (input, output) = rows(t);
-        let (input, output) = (&input[..S], &output[..S]);
-        let mut sums = [*y, V::zero(), V::zero(), V::zero()]; // four chains
+    h.copy_from_slice(&states[n..n + S]);
+    let a2 = &a2[n..n + S];
+    for (t, (y, row)) in y.iter_mut().zip(rows.chunks_exact(row)).enumerate() {
+        let (input, output) = (&row[input..][..S], &row[output..][..S]);
+        let mut sum = *y;
         unrolled!(s < S, {
             let decay = tile.decay::<CLAMP>(t, a2[s]);
             h[s] = decay.fma(h[s], tile.step_u[t].mul(V::splat(input[s])));
-            sums[s % 4] = h[s].fma(V::splat(output[s]), sums[s % 4]);
+            sum = h[s].fma(V::splat(output[s]), sum);
         });
-        *y = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
+        *y = sum;
     }
-    states[..S].copy_from_slice(&h);
+    states[n..n + S].copy_from_slice(&h);
 }

@@ -122,6 +122,18 @@ impl<T: Float> Problem<'_, T> {
 }
 
 impl<T: Float> Problem<'_, T> {
+    /// Puts the rows of proj of a tile side by side in `rows`, (TILE, P): in most orders they lie far apart, and are
+    /// waited for together here instead of one by one in the recurrence.
+    #[inline(always)]
+    pub(super) fn load_rows(&self, rows: &mut [T], (b, k): (usize, usize), tokens: &[u32]) {
+        let Shape { length, directions, .. } = self.shape;
+        let row = self.shape.row();
+        for (to, &token) in rows.chunks_mut(row).zip(tokens) {
+            let from = ((b * length + token as usize) * directions + k) * row;
+            to.copy_from_slice(&self.proj[from..from + row]);
+        }
+    }
+
     /// Asks for the rows of proj of a tile to come.
     #[inline(always)]
     pub(super) fn prefetch_proj<V: Vector<Scalar = T>>(&self, b: usize, k: usize, tokens: &[u32]) {
