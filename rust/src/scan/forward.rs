@@ -77,6 +77,22 @@ struct Task<'a, T> {
     directions: Range<usize>,
 }
 
+impl<T: Float> Task<'_, T> {
+    /// Asks for a tile to come, in direction `k`.
+    #[inline(always)]
+    fn prefetch<V: Vector<Scalar = T>>(&self, problem: &Problem<'_, T>, k: usize, tokens: &[u32]) {
+        let first = self.groups[0].number * V::W;
+        let last = problem.shape.channels.min(first + self.groups.len() * V::W);
+        problem.prefetch_proj::<V>(self.b, k, tokens);
+        problem.prefetch_group::<V>(problem.x, self.b, first..last, tokens);
+        for group in &self.groups {
+            for &token in tokens {
+                V::prefetch(&group.y[token as usize * V::W..][..V::W]);
+            }
+        }
+    }
+}
+
 /// What a task writes of one group.
 struct GroupTask<'a, T> {
     number: usize,
@@ -127,10 +143,11 @@ fn merge<T: Float>(shape: &Shape, parts: usize, lanes: usize, sums: &[T], y: &mu
             let (b, token) = (i / shape.length, i % shape.length);
             for (group, y) in y.chunks_mut(lanes).enumerate() {
                 let from = ((b * groups + group) * shape.length + token) * lanes;
-                y.copy_from_slice(&sums[from..from + y.len()]);
+                let mut sum = T::Fused::from_lanes(&sums[from..]);
                 for from in (from + part..sums.len()).step_by(part) {
-                    y.iter_mut().zip(&sums[from..]).for_each(|(y, &s)| *y = *y + s);
+                    sum = sum.add(T::Fused::from_lanes(&sums[from..]));
                 }
+                sum.store(y);
             }
         }
     })
@@ -156,6 +173,7 @@ impl<T: Float> Kernel for TaskForward<'_, '_, '_, T> {
             let params: Vec<_> = task.groups.iter().map(|g| GroupParams::<V>::new(problem, k, g.number)).collect();
             states.iter_mut().for_each(|states| states.fill(V::zero()));
             for (i, tokens) in problem.orders.tiles(k).enumerate() {
+                task.prefetch::<V>(problem, k, problem.orders.tile(k, i + 1));
                 problem.load_rows(&mut rows, (task.b, k), tokens);
                 for ((group, params), states) in task.groups.iter_mut().zip(&params).zip(&mut states) {
                     if let Some(slots) = group.checkpoints.get_mut(part) {

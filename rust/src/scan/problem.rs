@@ -234,6 +234,12 @@ impl Orders {
         self.0.len()
     }
 
+    /// Tokens of tile `i` of direction `k`; none after the last.
+    #[inline(always)]
+    pub(super) fn tile(&self, k: usize, i: usize) -> &[u32] {
+        self.tiles(k).nth(i).unwrap_or_default()
+    }
+
     /// Tokens of direction `k`, tile by tile.
     #[inline(always)]
     pub(super) fn tiles(&self, k: usize) -> std::slice::Chunks<'_, u32> {
