@@ -200,17 +200,15 @@ fn scan_tile<V: Vector>(
     (y, first): (&mut [V::Scalar], bool),
 ) {
     let mut sums = [V::zero(); TILE];
-    for t in 0..tokens.len() {
-        sums[t] = params.skip.mul(tile.u[t]);
-    }
     if tile.is_tame(params.largest, tokens.len()) {
         advance_tile::<V, false>(states, &params.a2, tile, &mut sums[..tokens.len()], rows);
     } else {
         advance_tile::<V, true>(states, &params.a2, tile, &mut sums[..tokens.len()], rows);
     }
-    for (sum, &token) in sums.iter().zip(tokens) {
+    for (t, &token) in tokens.iter().enumerate() {
         let y = &mut y[token as usize * V::W..][..V::W];
-        let sum = if first { *sum } else { V::from_lanes(y).add(*sum) };
+        let sum = params.skip.fma(tile.u[t], sums[t]);
+        let sum = if first { sum } else { V::from_lanes(y).add(sum) };
         sum.write_lanes(y);
     }
 }

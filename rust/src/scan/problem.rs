@@ -128,7 +128,7 @@ impl<T: Float> Problem<'_, T> {
     pub(super) fn load_rows(&self, rows: &mut [T], (b, k): (usize, usize), tokens: &[u32]) {
         let Shape { length, directions, .. } = self.shape;
         let row = self.shape.row();
-        for (to, &token) in rows.chunks_mut(row).zip(tokens) {
+        for (to, &token) in rows.chunks_mut(row.max(1)).zip(tokens) {
             let from = ((b * length + token as usize) * directions + k) * row;
             to.copy_from_slice(&self.proj[from..from + row]);
         }

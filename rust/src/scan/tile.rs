@@ -76,34 +76,29 @@ impl<V: Vector> Tile<V> {
         let load = |array, token: u32| V::load(&problem.row(array, b, token as usize, channels)[first..last]);
         for (t, &token) in tokens.iter().enumerate() {
             self.u[t] = load(problem.x, token);
-            self.step[t] = problem.delta.map_or(params.dt_bias, |delta| params.dt_bias.add(load(delta, token)));
+            self.step[t] = match problem.delta {
+                Some(delta) => params.dt_bias.add(load(delta, token)), // no closure: plain arrays would call it
+                None => params.dt_bias,
+            };
         }
         let whole = tokens.len() / ABREAST * ABREAST;
         for t in (0..whole).step_by(ABREAST) {
             self.project(params, t, [dt(t), dt(t + 1), dt(t + 2), dt(t + 3)]);
-            self.activate::<ABREAST, SLOPE>(problem.softplus, t);
         }
         for t in whole..tokens.len() {
             self.project(params, t, [dt(t)]);
-            self.activate::<1, SLOPE>(problem.softplus, t);
         }
-    }
-
-    /// Takes softplus, where that is asked for, of the steps of C tokens.
-    #[inline(always)]
-    fn activate<const C: usize, const SLOPE: bool>(&mut self, softplus: bool, first: usize) {
-        let mut v = [V::zero(); C];
-        v.copy_from_slice(&self.step[first..first + C]);
-        let mut slope = [V::splat(V::Scalar::ONE); C];
-        if softplus {
-            (v, slope) = V::softplus(v);
-        }
-        for i in 0..C {
-            self.step_u[first + i] = v[i].mul(self.u[first + i]);
-        }
-        self.step[first..first + C].copy_from_slice(&v);
-        if SLOPE {
-            self.slope[first..first + C].copy_from_slice(&slope);
+        for t in 0..tokens.len() {
+            if problem.softplus {
+                let (step, slope) = self.step[t].softplus();
+                self.step[t] = step;
+                if SLOPE {
+                    self.slope[t] = slope;
+                }
+            } else {
+                self.slope[t] = V::splat(V::Scalar::ONE);
+            }
+            self.step_u[t] = self.step[t].mul(self.u[t]);
         }
     }
 
