@@ -83,7 +83,7 @@ pub trait Vector: Copy + Send + Sync + 'static {
         s.copy_from_slice(&lanes[..s.len()]);
     }
 
-    /// Asks for `values` to be brought near; a hint.
+    /// Asks for `values` to be brought to the second cache; a hint. Lines of a column share one set of the first cache.
     #[inline(always)]
     fn prefetch(_values: &[Self::Scalar]) {}
 
