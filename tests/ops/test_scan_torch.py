@@ -5,6 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mamba_yolo.ops import ss2d_scan
+from mamba_yolo.ops.scan_op import native
 from ops.scan_cases import map_inputs, sequence_inputs
 
 
@@ -81,3 +82,16 @@ def test_flops_are_counted():
     with FlopCounterMode(display=False) as counter:
         ss2d_scan(*inputs)
     assert counter.get_total_flops() == 4 * 16 * 8 * (7 * 16 + 2 * 2)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (torch.empty(2, 6).mT, "expected a contiguous float32 tensor on the CPU"),
+        (torch.empty(6, 2, 1, dtype=torch.float16), "expected a float32 tensor on the CPU"),
+    ],
+)
+def test_results_go_only_into_dense_memory(y, message):
+    x, proj, dt_weight, A, Ds = (torch.zeros(shape) for shape in [(6, 2, 1), (6, 2, 12), (4, 1, 1), (4, 1), (4,)])
+    with pytest.raises(ValueError, match=message):
+        native.scan_forward((x, None, proj, dt_weight, A, A, Ds), y, None, ((6, 2, 1, 1, 1), (1, 2), True, 1))

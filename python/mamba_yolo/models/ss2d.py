@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mamba_yolo.models.layers import DepthwiseGelu
+from mamba_yolo.models.layers import DepthwiseGelu, recomputed
 from mamba_yolo.ops import norm_gate, ss2d_scan
 
 if TYPE_CHECKING:
@@ -61,9 +61,14 @@ class SS2D(nn.Module):
         y_BLD = ss2d_scan(
             _tokens(x), _tokens(proj), self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds, height, width
         )
+        out: Tensor = self.dropout(recomputed(self, self._project, y_BLD, gate))
+        return out
+
+    def _project(self, y_BLD: Tensor, gate: Tensor) -> Tensor:
+        """What the scan gave (B, L, D), normed, gated and projected to (B, C, H, W)."""
         y_BLD = norm_gate(y_BLD, self.out_norm.weight, self.out_norm.bias, _tokens(gate), self.out_norm.eps)
-        y_BDHW = y_BLD.reshape(-1, height, width, y_BLD.shape[2]).permute(0, 3, 1, 2)
-        out: Tensor = self.dropout(self.out_proj(y_BDHW))
+        y_BDHW = y_BLD.reshape(-1, *gate.shape[2:], y_BLD.shape[2]).permute(0, 3, 1, 2)
+        out: Tensor = self.out_proj(y_BDHW)
         return out
 
 

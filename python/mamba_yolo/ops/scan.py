@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mamba_yolo.errors import ShapeError
-from mamba_yolo.ops.dispatch import choose_backend
+from mamba_yolo.ops.dispatch import choose_backend, in_dtype
 from mamba_yolo.ops.scan_op import scan
 from mamba_yolo.ops.scan_ref import NUM_DIRECTIONS, selective_scan_ref, ss2d_scan_ref
 
@@ -116,17 +116,17 @@ def ss2d_scan(
         return ss2d_scan_ref(x, proj, dt_weight, dt_bias, A_logs, Ds, height, width)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     y_BLD = scan(
-        x.to(dtype),
+        in_dtype(x, dtype),
         None,
-        proj.to(dtype),
-        dt_weight.to(dtype),
-        dt_bias.to(dtype),
-        -torch.exp(A_logs.to(dtype)),
-        Ds.to(dtype),
+        in_dtype(proj, dtype),
+        in_dtype(dt_weight, dtype),
+        in_dtype(dt_bias, dtype),
+        -torch.exp(in_dtype(A_logs, dtype)),
+        in_dtype(Ds, dtype),
         (height, width),
         True,
     )
-    return y_BLD.to(x.dtype)
+    return in_dtype(y_BLD, x.dtype)
 
 
 def _check_sequence(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
@@ -172,12 +172,12 @@ def _check_map(
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
-    if tuple(tensor.shape) != shape:
+    if tensor.shape != shape:
         raise ShapeError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
     if tensor.device != like.device:
         raise ShapeError(f"{name} is on {tensor.device}, the first input on {like.device}; move it there")
 
 
 def _check_parameter(name: str, parameter: Tensor | None, channels: int) -> None:
-    if parameter is not None and tuple(parameter.shape) != (channels,):
+    if parameter is not None and parameter.shape != (channels,):
         raise ShapeError(f"{name} must have shape ({channels},), got {tuple(parameter.shape)}")

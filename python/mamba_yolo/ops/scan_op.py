@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
 from mamba_yolo.ops._native import native
-from mamba_yolo.ops.dispatch import is_plain
+from mamba_yolo.ops.dispatch import is_plain, needs_grad
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,8 +48,8 @@ def scan(
     Plain calls go straight to the kernel: the registered operator alone costs more than a small scan.
     """
     tensors = (x, delta, proj, dt_weight, dt_bias, A, skip)
-    save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    if is_plain(tensors, x.device):
+    save = needs_grad(tensors)
+    if is_plain(tensors):
         if save:
             return _Scan.apply(*tensors, grid, softplus)  # type: ignore[no-any-return]
         return _run_forward(tensors, grid, softplus, False)[0]
@@ -200,9 +200,8 @@ def _checkpoint_shape(x: Tensor, dt_weight: Tensor, A: Tensor) -> tuple[int, ...
 
 def _run_forward(inputs: Inputs, grid: tuple[int, int], softplus: bool, save: bool) -> tuple[Tensor, Tensor | None]:
     """Output and, when they are to be saved, the checkpoints."""
-    inputs = _contiguous(inputs)
     x, _, _, dt_weight, _, A, _ = inputs
-    y = torch.empty_like(x)
+    y = _dense(x)
     checkpoints = x.new_empty(_checkpoint_shape(x, dt_weight, A)) if save else None
     native.scan_forward(inputs, y, checkpoints, _options(inputs, grid, softplus))
     return y, checkpoints
@@ -212,9 +211,8 @@ def _run_backward(
     dy: Tensor, inputs: Inputs, checkpoints: Tensor, grid: tuple[int, int], softplus: bool
 ) -> tuple[Tensor | None, ...]:
     """Gradient of every input."""
-    inputs = _contiguous(inputs)
-    gradients = tuple(None if t is None else torch.empty_like(t) for t in inputs)
-    native.scan_backward(inputs, dy.contiguous(), checkpoints, gradients, _options(inputs, grid, softplus))
+    gradients = tuple(None if t is None else _dense(t) for t in inputs)
+    native.scan_backward(inputs, dy, checkpoints, gradients, _options(inputs, grid, softplus))
     return gradients
 
 
@@ -224,14 +222,6 @@ def _options(inputs: Inputs, grid: tuple[int, int], softplus: bool) -> Any:
     return sizes, grid if delta is None else None, softplus, torch.get_num_threads()
 
 
-def _contiguous(inputs: Inputs) -> Inputs:
-    x, delta, proj, dt_weight, dt_bias, A, skip = inputs
-    return (
-        x.contiguous(),
-        None if delta is None else delta.contiguous(),
-        proj.contiguous(),
-        dt_weight.contiguous(),
-        dt_bias.contiguous(),
-        A.contiguous(),
-        skip.contiguous(),
-    )
+def _dense(x: Tensor) -> Tensor:
+    """Memory for a result of x's shape, row-major whatever x's strides are."""
+    return torch.empty_like(x, memory_format=torch.contiguous_format)

@@ -180,8 +180,7 @@ impl<T: Float> Kernel for TaskForward<'_, '_, '_, T> {
                         let slot = &mut slots[i * shape.states * V::W..][..shape.states * V::W];
                         slot.chunks_mut(V::W).zip(&*states).for_each(|(slot, state)| state.store(slot));
                     }
-                    let dt = |t: usize| &rows[t * shape.row()..][..shape.rank];
-                    tile.fill_from::<false>(problem, params, (task.b, group.number * V::W), tokens, dt);
+                    tile.fill::<false>(problem, params, (task.b, group.number * V::W), tokens, &rows);
                     scan_tile(states, params, &tile, tokens, &rows, (group.y, part == 0));
                 }
             }

@@ -111,14 +111,6 @@ impl<T: Float> Problem<'_, T> {
     pub(super) fn row<'s>(&self, array: &'s [T], b: usize, token: usize, width: usize) -> &'s [T] {
         &array[(b * self.shape.length + token) * width..][..width]
     }
-
-    /// `[dt | B | C]` of a token in direction `k`.
-    #[inline(always)]
-    pub(super) fn proj_row(&self, b: usize, token: usize, k: usize) -> (&[T], &[T], &[T]) {
-        let Shape { length, states, rank, directions, .. } = self.shape;
-        let row = &self.proj[((b * length + token) * directions + k) * self.shape.row()..][..self.shape.row()];
-        (&row[..rank], &row[rank..rank + states], &row[rank + states..])
-    }
 }
 
 impl<T: Float> Problem<'_, T> {

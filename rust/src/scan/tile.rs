@@ -48,29 +48,19 @@ impl<V: Vector> Tile<V> {
         Self { u: zero, step: zero, step_u: zero, slope: zero }
     }
 
-    /// Fills the tile for image `b`, direction `k`, channels from `first` on; slopes only where they are asked for.
+    /// Fills the tile for image `b`, channels from `first` on, from its rows of proj (TILE, P); slopes only where they
+    /// are asked for.
     #[inline(always)]
     pub(super) fn fill<const SLOPE: bool>(
         &mut self,
         problem: &Problem<'_, V::Scalar>,
         params: &GroupParams<V>,
-        (b, k, first): (usize, usize, usize),
-        tokens: &[u32],
-    ) {
-        let dt = |t: usize| problem.proj_row(b, tokens[t] as usize, k).0;
-        self.fill_from::<SLOPE>(problem, params, (b, first), tokens, dt);
-    }
-
-    /// The same, where `dt` gives the inputs of the projection of each token of the tile.
-    #[inline(always)]
-    pub(super) fn fill_from<'r, const SLOPE: bool>(
-        &mut self,
-        problem: &Problem<'_, V::Scalar>,
-        params: &GroupParams<V>,
         (b, first): (usize, usize),
         tokens: &[u32],
-        dt: impl Fn(usize) -> &'r [V::Scalar],
+        rows: &[V::Scalar],
     ) {
+        let row = problem.shape.row();
+        let dt = |t: usize| &rows[t * row..][..problem.shape.rank];
         let channels = problem.shape.channels;
         let last = channels.min(first + V::W);
         let load = |array, token: u32| V::load(&problem.row(array, b, token as usize, channels)[first..last]);
