@@ -5,7 +5,6 @@ Standard library only. The native module takes the fields in this order. Test: t
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 from mamba_yolo.checks import check_range
@@ -60,7 +59,3 @@ class AugmentConfig:
             raise ConfigError(
                 f"mixup + cutmix must be at most 1, as an image gets one or the other; got {self.mixup} + {self.cutmix}"
             )
-
-    def closed(self) -> AugmentConfig:
-        """The same without what joins images: mosaic, mixup, cutmix, copy-paste (the last epochs of a run)."""
-        return dataclasses.replace(self, mosaic=0.0, mixup=0.0, cutmix=0.0, copy_paste=0.0)
