@@ -42,7 +42,8 @@ class AugmentConfig:
     cutmix: float = 0.0
     """Probability that a rectangle without objects shows a second training image; never together with mixup."""
     copy_paste: float = 0.0
-    """Part of the outlined objects that is pasted mirrored where it hides little; needs polygons."""
+    """Part of the outlined objects that is pasted mirrored where it hides little; needs polygons: an
+    object with a run-length mask is not pasted (it has no outline), and crowds take no part in training."""
     multi_scale: bool = False
     """Draw the side of every batch from imgsz * 0.5 to imgsz * 1.5, in steps of 32."""
 

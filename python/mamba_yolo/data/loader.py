@@ -183,7 +183,8 @@ class Loader(IterableDataset[Batch]):
             return None
         if self.augment.copy_paste and not self._has_segments:
             raise ConfigError(
-                f"copy_paste={self.augment.copy_paste} needs polygons, and {self.dataset!r} has none; use 0"
+                f"copy_paste={self.augment.copy_paste} needs polygons, and {self.dataset!r} has none "
+                "(run-length masks are no outlines); use 0"
             )
         values = dataclasses.astuple(self.augment)
         return (*values[:-1], MULTI_SCALE_RANGE if self.augment.multi_scale else 0.0)
