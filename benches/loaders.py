@@ -24,12 +24,13 @@ def loading(
     threads: int,
     kind: str = "train",
     cache: str = "off",
+    exactly: bool = False,
     augment: AugmentConfig = AugmentConfig(),  # noqa: B008  (frozen)
 ) -> Process:
     """A process of `alone/loading.py`; a peer without workers gets one thread, with workers one for each."""
     settings = dataclasses.asdict(augment)
     del settings["multi_scale"]
-    options = json.dumps({"kind": kind, "threads": threads, "cache": cache, "augment": settings})
+    options = json.dumps({"kind": kind, "threads": threads, "cache": cache, "exactly": exactly, "augment": settings})
     cores = "1" if who != "ours" else str(threads)
     return Process("loading", who, data, options, MAMBA_YOLO_CACHE=str(data.parent / "cache"), OMP_NUM_THREADS=cores)
 

@@ -1,6 +1,7 @@
 """Loads batches: `loading.py ours data.yaml '{"kind": "train", "threads": 1, "cache": "off", "augment": {...}}'`.
 
-Or `loading.py ultralytics`, where threads are worker processes and 0 means that this thread makes the batches; or
+Or `loading.py ultralytics`, where threads are worker processes and 0 means that this thread makes the batches; it
+starts no more of them than there are cores, unless with "exactly" torch's `DataLoader` takes its data set. Or
 `loading.py albumentations`, which is always on this thread. Answers the questions of `QUESTIONS`.
 """
 
@@ -72,10 +73,6 @@ class Ultralytics:
         self.settings = get_cfg(overrides={"imgsz": SIDE, "cache": cache, "workers": 0, **OPTIONS["augment"]})
         self.data = check_det_dataset(str(DATA), autodownload=False)
 
-    @property
-    def workers(self):
-        return self.loader.num_workers  # no more than there are cores
-
     def counted(self, call):
         def run(*arguments, **options):
             self.calls += 1
@@ -92,8 +89,12 @@ class Ultralytics:
     def open(self):
         from ultralytics.data import build_dataloader
 
-        train = OPTIONS["kind"] == "train"
-        self.loader = build_dataloader(self.dataset(), BATCH, workers=OPTIONS["threads"], shuffle=train)
+        dataset, workers, train = self.dataset(), OPTIONS["threads"], OPTIONS["kind"] == "train"
+        if OPTIONS["exactly"]:
+            turn = functools.partial(torch.utils.data.DataLoader, num_workers=workers, collate_fn=dataset.collate_fn)
+            self.loader = turn(dataset, BATCH, shuffle=train)
+        else:
+            self.loader = build_dataloader(dataset, BATCH, workers=workers, shuffle=train)
 
     def scan(self):
         return len(self.dataset())
