@@ -16,7 +16,7 @@ from PIL import Image
 
 COCO = Path(__file__).resolve().parents[2] / "shared/data/coco128"
 GENERATED, COPIES, CLASSES = 128, 8, 80
-GRAIN, QUALITY = 14, 90  # 0.6 bytes per pixel
+GRAIN, QUALITY = 19, 90  # 0.6 bytes per pixel
 
 
 def originals(root: Path) -> list[Path]:
