@@ -58,7 +58,7 @@ fmt: build ## Format Python and Rust
 	$(BIN)/ruff check --fix .
 	cargo fmt
 
-bench: build ## Time ours beside every peer that is installed, about 15 minutes
+bench: build ## Time ours beside every peer that is installed, about 20 minutes
 	$(if $(wildcard $(PEERS)/.installed),$(PEERS),$(VENV))/bin/python -m pytest benches --benchmark-only --benchmark-autosave -s
 
 bench-peers: build ## Install the benchmark peers into .venv-peers (5 GB), which `make bench` then uses
