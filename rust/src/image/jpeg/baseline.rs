@@ -100,6 +100,9 @@ impl Frame {
 
     fn note_frame(&mut self, segment: &[u8]) -> Option<()> {
         let [8, h1, h0, w1, w0, 3, components @ ..] = segment else { return None };
+        if !self.components.is_empty() {
+            return None; // a second frame
+        }
         let pair = |high: u8, low: u8| usize::from(u16::from_be_bytes([high, low]));
         self.size = (pair(*h1, *h0), pair(*w1, *w0));
         let (triples, []) = components.as_chunks::<3>() else { return None };
