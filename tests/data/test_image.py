@@ -249,3 +249,16 @@ def test_hostile_bytes_neither_crash_nor_hang_nor_eat_memory():
     for bomb in bombs():
         with pytest.raises(ImageError, match=r"limit|damaged|cut"):
             decode_image(bomb)
+
+
+def test_a_reason_is_one_line():
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros((3, 5, 3), np.uint8)).save(stream, "TIFF")
+    for at in range(8, 200):
+        for value in (0, 255):
+            damaged = bytearray(stream.getvalue())
+            damaged[at % len(damaged)] = value
+            try:
+                decode_image(bytes(damaged))
+            except ImageError as error:
+                assert len(str(error).splitlines()) == 1  # noqa: PT017

@@ -63,7 +63,7 @@ def decoded(data, **options):
     try:
         pixels = decode_image(data, **options)
     except ImageError as error:
-        assert "\n" not in str(error)
+        assert "\n" not in str(error), error
         return None
     assert pixels.dtype == np.uint8
     assert pixels.shape[2:] == (3,)

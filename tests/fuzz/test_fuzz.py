@@ -10,17 +10,27 @@ PLANTED = {
     "raises": ("assert rng.random() < 0.5", "AssertionError"),
     "crashes": ("os.abort()", "ended with -6"),
     "hangs": ("while True: pass", "more than 2.0 s"),
-    "eats": ("kept.append(b'1' * (1 << 28))", "bytes"),
+    "eats": ("kept.append(b'1' * (3 << 27))", "bytes"),
 }
+
+
+MODULE = """
+import os
+from fuzz import driver
+driver.MAX_BYTES = 1 << 28
+kept, rounds = [], []
+
+def attempt(rng):
+    rounds.append(1)
+    if len(rounds) > 3:
+        {fault}
+"""
 
 
 @pytest.mark.parametrize("kind", PLANTED)
 def test_a_planted_fault_is_found_with_its_seed(kind, tmp_path, monkeypatch):
     fault, words = PLANTED[kind]
-    body = f"import os\nfrom fuzz import driver\ndriver.MAX_BYTES = 1 << 26\nkept = []\nrounds = []\ndef attempt(rng):\n    rounds.append(1)\n    if len(rounds) > 3: {fault}\n"
-    if kind == "hangs":
-        body = body.replace(f"    if len(rounds) > 3: {fault}", f"    if len(rounds) > 3:\n        {fault}")
-    (tmp_path / f"planted_{kind}.py").write_text(body)
+    (tmp_path / f"planted_{kind}.py").write_text(MODULE.format(fault=fault))
     monkeypatch.syspath_prepend(tmp_path)
     finding, attempts = fuzz(f"planted_{kind}", 20, 7)
     assert words in finding

@@ -186,7 +186,7 @@ fn sniff(bytes: &[u8]) -> Decoded<Format> {
     }
 }
 
-/// Run a decoder; a refusal gets the file's name, a panic in foreign code becomes a refusal.
+/// Run a decoder; a refusal gets the file's name and becomes one line, a panic in foreign code becomes a refusal.
 fn guarded<T>(name: &str, work: impl FnOnce() -> Decoded<T>) -> Result<T> {
     let outcome = catch_unwind(AssertUnwindSafe(work));
     let reason = match outcome {
@@ -194,7 +194,7 @@ fn guarded<T>(name: &str, work: impl FnOnce() -> Decoded<T>) -> Result<T> {
         Ok(Err(reason)) => reason,
         Err(_) => "the decoder gave up on damaged data".into(),
     };
-    Err(Error::Image { path: name.to_owned(), reason })
+    Err(Error::Image { path: name.to_owned(), reason: reason.replace(['\n', '\r'], " ") })
 }
 
 /// Bytes of a picture, zeroed, or a refusal when memory is short.
