@@ -1,4 +1,4 @@
-"""Pictures: a picture of the size that the header says or an `ImageError`; the quick JPEG decoder as the general one."""
+"""Pictures: one of the size that the header says or an `ImageError`; the quick JPEG decoder as the general one."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def decoded(data, **options):
     try:
         pixels = decode_image(data, **options)
     except ImageError as error:
-        assert "\n" not in str(error), error
+        assert "\n" not in str(error), error  # noqa: PT017
         return None
     assert pixels.dtype == np.uint8
     assert pixels.shape[2:] == (3,)
