@@ -30,6 +30,7 @@ struct Markers {
     adobe: bool,
     restarts: bool,
     progressive: bool,
+    arithmetic: bool,
 }
 
 pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
@@ -46,6 +47,7 @@ pub(super) fn decode(bytes: &[u8], header: Header, strict: bool) -> Decoded<Imag
         return Ok(image);
     }
     let markers = read_markers(bytes)?;
+    refuse_short(bytes, header, &markers)?;
     let mut decoder = Decoder::new(bytes).map_err(|e| format!("damaged JPEG ({e})"))?;
     decoder.set_max_pixels(MAX_PIXELS as usize);
     decoder.set_scan_limit(MAX_SCANS);
@@ -63,6 +65,18 @@ pub(super) fn decode(bytes: &[u8], header: Header, strict: bool) -> Decoded<Imag
     let mut image = Image { height: header.height, width: header.width, pixels };
     fill_missing(&mut image, &markers, &info.warnings)?;
     Ok(image)
+}
+
+/// Refuse a picture whose file cannot hold it, before memory is taken: Huffman codes spend a bit or more on each MCU.
+fn refuse_short(bytes: &[u8], header: Header, markers: &Markers) -> Decoded<()> {
+    let columns = header.width.div_ceil(markers.mcu_width.max(1));
+    let rows = header.height.div_ceil(markers.mcu_height.max(1));
+    let held = bytes.len() * 8;
+    if markers.arithmetic || columns * rows * MIN_DECODED_PERCENT <= held * 100 {
+        return Ok(());
+    }
+    let percent = held * 100 / (columns * rows);
+    Err(format!("the JPEG is cut short: at most {percent} % of it is there"))
 }
 
 /// Refuse a picture of which too much is missing; paint what is missing grey.
@@ -157,6 +171,7 @@ impl Markers {
         self.frame = Some((pair(*h1, *h0), pair(*w1, *w0)));
         self.precision = *precision;
         self.progressive = matches!(code, 0xC2 | 0xC6 | 0xCA | 0xCE);
+        self.arithmetic = code > 0xC8;
         let factors = || components.chunks_exact(3).map(|c| (usize::from(c[1] >> 4), usize::from(c[1] & 15)));
         let alone = components.len() == 3;
         self.mcu_width = if alone { 8 } else { 8 * factors().map(|f| f.0).max().unwrap_or(1) };
