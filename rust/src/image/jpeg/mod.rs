@@ -29,8 +29,8 @@ struct Markers {
     exif: Option<Orientation>,
     adobe: bool,
     restarts: bool,
-    progressive: bool,
-    arithmetic: bool,
+    /// Code of the frame header, which names the process.
+    process: u8,
 }
 
 pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
@@ -72,7 +72,7 @@ fn refuse_short(bytes: &[u8], header: Header, markers: &Markers) -> Decoded<()> 
     let columns = header.width.div_ceil(markers.mcu_width.max(1));
     let rows = header.height.div_ceil(markers.mcu_height.max(1));
     let held = bytes.len() * 8;
-    if markers.arithmetic || columns * rows * MIN_DECODED_PERCENT <= held * 100 {
+    if markers.is_arithmetic() || columns * rows * MIN_DECODED_PERCENT <= held * 100 {
         return Ok(());
     }
     let percent = held * 100 / (columns * rows);
@@ -88,7 +88,7 @@ fn fill_missing(image: &mut Image, markers: &Markers, warnings: &[DecodeWarning]
                     let percent = decoded_mcus * 100 / total_mcus.max(1);
                     return Err(format!("the JPEG is cut short: {percent} % of it is there"));
                 }
-                if !markers.restarts && !markers.progressive {
+                if !markers.restarts && !markers.is_progressive() {
                     let per_row = image.width.div_ceil(markers.mcu_width.max(1)).max(1);
                     let row = (decoded_mcus / per_row * markers.mcu_height).min(image.height);
                     image.pixels[row * image.width * 3..].fill(GREY);
@@ -149,6 +149,14 @@ fn read_markers(bytes: &[u8]) -> Decoded<Markers> {
 }
 
 impl Markers {
+    fn is_progressive(&self) -> bool {
+        matches!(self.process, 0xC2 | 0xC6 | 0xCA | 0xCE)
+    }
+
+    fn is_arithmetic(&self) -> bool {
+        self.process > 0xC8
+    }
+
     fn note(&mut self, code: u8, segment: &[u8]) {
         match code {
             0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => self.note_frame(code, segment),
@@ -170,8 +178,7 @@ impl Markers {
         let pair = |high: u8, low: u8| u64::from(u16::from_be_bytes([high, low]));
         self.frame = Some((pair(*h1, *h0), pair(*w1, *w0)));
         self.precision = *precision;
-        self.progressive = matches!(code, 0xC2 | 0xC6 | 0xCA | 0xCE);
-        self.arithmetic = code > 0xC8;
+        self.process = code;
         let factors = || components.chunks_exact(3).map(|c| (usize::from(c[1] >> 4), usize::from(c[1] & 15)));
         let alone = components.len() == 3;
         self.mcu_width = if alone { 8 } else { 8 * factors().map(|f| f.0).max().unwrap_or(1) };
