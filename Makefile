@@ -8,7 +8,7 @@ CUDA_KERNELS := $(if $(filter Darwin,$(shell uname)),,python/mamba_yolo/ops/cuda
 RUST_SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
 .DEFAULT_GOAL := help
-.PHONY: help install build demo test test-rust test-python lint types fmt bench bench-peers wheel wheel-check clean
+.PHONY: help install build demo test test-rust test-python fuzz lint types fmt bench bench-peers wheel wheel-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ test-rust:
 test-python: build
 	$(BIN)/python -m pytest -q
 
+SECONDS ?= 60
+fuzz: build ## Damage pictures, labels, masks and boxes, SECONDS=60 each
+	cd tests && ../$(BIN)/python -m fuzz $(SECONDS)
+
 lint: build ## Check style: ruff, rustfmt, clippy, import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,7 +66,7 @@ fmt: build ## Format Python and Rust
 	$(BIN)/ruff check --fix .
 	cargo fmt
 
-bench: build ## Time ours beside every peer that is installed, about 15 minutes
+bench: build ## Time ours beside every peer that is installed, about 20 minutes
 	$(if $(wildcard $(PEERS)/.installed),$(PEERS),$(VENV))/bin/python -m pytest benches --benchmark-only --benchmark-autosave -s
 
 bench-peers: build ## Install the benchmark peers into .venv-peers (5 GB), which `make bench` then uses

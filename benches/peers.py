@@ -5,7 +5,10 @@ Peers are called through their documented functions only, and always with our nu
 
 from __future__ import annotations
 
-from importlib import metadata
+import os
+import tempfile
+from importlib import import_module, metadata
+from typing import Any
 
 PEERS = (
     "ultralytics",
@@ -33,3 +36,10 @@ def describe() -> str:
     absent = ", ".join(peer for peer, number in versions.items() if not number)
     missing = f"; not installed: {absent} (run `make bench-peers`)" if absent else ""
     return f"peers: {here or 'none'}{missing}"
+
+
+def ultralytics(module: str) -> Any:
+    """A documented module of that peer in this process, which neither writes to the home folder nor installs."""
+    quiet = {"YOLO_CONFIG_DIR": tempfile.gettempdir(), "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
+    os.environ.update(quiet)
+    return import_module(f"ultralytics.{module}")

@@ -1,97 +1,57 @@
-"""Training pictures from files on one thread: plain, mosaic, mixup, rotated, beside albumentations where installed.
+"""Training pictures from files: plain, mosaic, from a RAM cache, mixup, rotated, beside the peers where installed.
 
-Run: `pytest benches/test_augment.py --benchmark-only -s`. Images per second of processor time, so that other work on
-the machine does not count; every file is under 8 names, and no tile is ready before. The peer decodes with OpenCV, pads
-and maps with 114, and transforms the boxes too; it has no mosaic that finds its own partners.
+Run: `pytest benches/test_augment.py --benchmark-only -s`. Milliseconds per picture, the best of interleaved epochs of
+1024 pictures at 640 px, each side in processes of its own with the same settings (`alone/loading.py`). On one thread it
+is processor time, so that other work on the machine does not count; on two cores it is time by the clock, the peer with
+its best number of workers. Asserted: every picture comes once, and ours decodes it once
+or, from a cache, never. The peer's partners for mixup are decoded again, which is printed.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import time
-from pathlib import Path
+import os
 
-import numpy as np
 import pytest
 
-from mamba_yolo.data import AugmentConfig, Loader, open_dataset
+import peers
+from loaders import loading, per_picture
+from mamba_yolo.data import AugmentConfig
+from timing import processes
 
-COCO = Path(__file__).resolve().parents[2] / "shared/data/coco128"
-COPIES, ROUNDS, SIDE = 8, 3, 640
 PLAIN = AugmentConfig(mosaic=0.0)
 MOSAIC = AugmentConfig()
 ROWS = {
-    "without mosaic": PLAIN,
-    "mosaic": MOSAIC,
-    "mosaic, mixup 1.0": dataclasses.replace(MOSAIC, mixup=1.0),
-    "mosaic, degrees 10, shear 2": dataclasses.replace(MOSAIC, degrees=10.0, shear=2.0),
+    "without mosaic": (PLAIN, "off", ["ultralytics", "albumentations"]),
+    "mosaic": (MOSAIC, "off", ["ultralytics"]),
+    "mosaic from RAM cache": (MOSAIC, "ram", ["ultralytics"]),
+    "mosaic from disk cache": (MOSAIC, "disk", []),
+    "mosaic, mixup 1.0": (dataclasses.replace(MOSAIC, mixup=1.0), "off", ["ultralytics"]),
+    "mosaic, degrees 10, shear 2": (dataclasses.replace(MOSAIC, degrees=10.0, shear=2.0), "off", []),
 }
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    """coco128 under so many names, as YOLO."""
-    if not COCO.exists():
-        pytest.skip("needs ../shared/data/coco128")
-    root = tmp_path_factory.mktemp("copies")
-    for kind, suffix in (("images", ".jpg"), ("labels", ".txt")):
-        (root / kind / "train").mkdir(parents=True)
-        for file in sorted((COCO / kind / "train2017").glob(f"*{suffix}")):
-            for k in range(COPIES):
-                (root / kind / "train" / f"{k}_{file.name}").symlink_to(file)
-    names = "\n".join(f"  {i}: c{i}" for i in range(80))
-    (root / "data.yaml").write_text(f"train: images/train\nnames:\n{names}\n")
-    return open_dataset(root / "data.yaml")
-
-
-def albumentations_pass(dataset):
-    """One pass of the peer over the files, without mosaic."""
-    import albumentations as peer
-    import cv2
-
-    cv2.setNumThreads(1)
-    steps = [
-        peer.LongestMaxSize(SIDE, interpolation=cv2.INTER_LINEAR),
-        peer.PadIfNeeded(SIDE, SIDE, border_mode=cv2.BORDER_CONSTANT, fill=114),
-        peer.Affine(scale=(0.5, 1.5), translate_percent=(-0.1, 0.1), fill=114, p=1),
-        peer.HueSaturationValue(hue_shift_limit=3, sat_shift_limit=90, val_shift_limit=50, p=1),
-        peer.HorizontalFlip(p=0.5),
-    ]
-    labels = peer.BboxParams(format="pascal_voc", label_fields=["classes"], min_area=4, min_visibility=0.1, clip=True)
-    pipeline = peer.Compose(steps, bbox_params=labels)
-
-    def run():
-        for sample in dataset:
-            image = cv2.cvtColor(cv2.imread(str(sample.path)), cv2.COLOR_BGR2RGB)
-            made = pipeline(image=image, bboxes=sample.boxes_xyxy, classes=sample.classes)
-            planes = np.ascontiguousarray(made["image"].transpose(2, 0, 1))
-            assert planes.shape == (3, SIDE, SIDE)
-
-    return run
-
-
-def processor_seconds(work):
-    start = time.process_time()
-    work()
-    return time.process_time() - start
+MOST_DECODES = {"off": 1.1, "ram": 0, "disk": 0}  # per picture
+MOST_WORKERS = 3
 
 
 @pytest.mark.parametrize("what", ROWS)
-def test_training_pictures(benchmark, dataset, what):
-    def ours():
-        loader = Loader(dataset, SIDE, 16, threads=1, augment=ROWS[what])
-        assert sum(len(batch.images) for batch in loader.epoch(0)) == len(dataset)
+def test_one_thread(benchmark, figure, photos, what):
+    augment, cache, names = ROWS[what]
+    made = {"ours": loading("ours", photos, threads=1, cache=cache, augment=augment)}
+    for name in filter(peers.version, names):
+        made[name] = loading(name, photos, threads=0, cache=cache, augment=augment)
+    with processes(*made.values()):
+        found = per_picture(made, "processor", MOST_DECODES[cache])
+        figure(f"{what}, 1 thread, per picture", found.pop("ours"), found)
+        benchmark.pedantic(lambda: made["ours"].ask("warm"), rounds=1)
 
-    calls = {"ours": ours}
-    if ROWS[what] is PLAIN and importlib.util.find_spec("albumentations"):
-        calls["albumentations"] = albumentations_pass(dataset)
-    times = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            times[name].append(processor_seconds(call))
-    speed = {name: len(dataset) / min(t) for name, t in times.items()}
-    beside = "".join(f"; {name} {v:.0f} ({speed['ours'] / v:.2f}x)" for name, v in speed.items() if name != "ours")
-    print(f"\n{what}: {speed['ours']:.0f} img/s{beside}")
-    benchmark.extra_info.update(speed)
-    benchmark.pedantic(ours, rounds=1)
+
+def test_two_cores(benchmark, figure, photos):
+    made = {"ours": loading("ours", photos, threads=2, augment=MOSAIC)}
+    if peers.version("ultralytics"):
+        for workers in range(1, min(os.cpu_count(), MOST_WORKERS) + 1):
+            name = f"ultralytics, {workers} worker{'s'[: workers - 1]}"
+            made[name] = loading("ultralytics", photos, threads=workers, augment=MOSAIC)
+    with processes(*made.values()):
+        found = per_picture(made, "wall")
+        figure("mosaic, 2 cores, per picture", found.pop("ours"), found)
+        benchmark.pedantic(lambda: made["ours"].ask("warm"), rounds=1)

@@ -1,167 +1,141 @@
-"""Decoding, letterboxing and loading, beside Pillow and simplejpeg where installed; the result is asserted first.
+"""Decoding, letterboxing, label scan, memory and waits, beside the peers where installed; results are asserted first.
 
-Run: `pytest benches/test_data.py --benchmark-only -s`. Pictures: coco128, from memory; one thread unless said.
+Run: `pytest benches/test_data.py --benchmark-only -s`. Pictures: coco128 or generated ones, from memory where nothing
+else is said; the peers' loaders run in processes of their own with the same threads (`alone/loading.py`).
 """
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import io
-import resource
-import shutil
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mamba_yolo.data import Loader, decode_image, letterbox, open_dataset
+import peers
+from loaders import loading, per_picture
+from mamba_yolo.data import decode_image, letterbox
+from memory import AVAILABLE, peak_mib
+from photos import originals
+from timing import medians, processes
 
-COCO = Path(__file__).resolve().parents[2] / "shared/data/coco128"
-ROUNDS = 5
+SIDE = 640
+SCAN_ROUNDS, FIRST_ROUNDS = 7, 3
+WORKERS = 8  # what the peer's training asks for; it starts no more than there are cores
 
 
 @pytest.fixture(scope="module")
-def files():
-    if not COCO.exists():
-        pytest.skip("needs ../shared/data/coco128")
-    return [path.read_bytes() for path in sorted((COCO / "images/train2017").glob("*.jpg"))]
+def files(tmp_path_factory):
+    return [path.read_bytes() for path in originals(tmp_path_factory.mktemp("files") / "originals")]
 
 
 def pillow(data):
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-def seconds(work):
-    """Best time of a peer."""
-    best = float("inf")
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - start)
-    return best
-
-
-def report(what, benchmark, count, peer):
-    ours = benchmark.stats.stats.min if benchmark.stats else float("nan")
-    peers = ", ".join(f"{name} {count / t:.0f} ({t / ours:.2f}x)" for name, t in peer.items())
-    print(f"\n{what}: {count / ours:.0f} img/s{'; ' + peers if peers else ''}")
-
-
-def test_decode(benchmark, files):
+def test_decode(beside, files):
     for data in files[::32]:
         np.testing.assert_array_equal(decode_image(data), pillow(data))
-    peers = {"Pillow": seconds(lambda: [pillow(data) for data in files])}
-    if importlib.util.find_spec("simplejpeg"):
-        import simplejpeg
-
-        peers["simplejpeg"] = seconds(lambda: [simplejpeg.decode_jpeg(data) for data in files])
-    benchmark.pedantic(lambda: [decode_image(data) for data in files], rounds=ROUNDS)
-    report("decode", benchmark, len(files), peers)
+    others = {"Pillow": lambda: [pillow(data) for data in files]}
+    if peers.version("simplejpeg"):
+        decode = importlib.import_module("simplejpeg").decode_jpeg
+        others["simplejpeg"] = lambda: [decode(data) for data in files]
+    beside(f"decode, 1 thread, {len(files)} JPEG", lambda: [decode_image(data) for data in files], others)
 
 
-def test_letterbox(benchmark, files):
+def pillow_letterbox(image):
+    height, width = image.shape[:2]
+    gain = min(SIDE / height, SIDE / width)
+    size = max(round(width * gain), 1), max(round(height * gain), 1)
+    canvas = Image.new("RGB", (SIDE, SIDE), (114, 114, 114))
+    scaled = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
+    canvas.paste(scaled, (round((SIDE - size[0]) / 2 - 0.1), round((SIDE - size[1]) / 2 - 0.1)))
+    return np.asarray(canvas)
+
+
+def letterbox_peers():
+    """Calls that take and return (H, W, 3), by name."""
+    found = {"Pillow": pillow_letterbox}
+    if peers.version("ultralytics"):
+        box = peers.ultralytics("data.augment").LetterBox((SIDE, SIDE))
+        found["ultralytics"] = lambda image: box(image=image)
+    if peers.version("albumentations"):
+        peer, cv2 = importlib.import_module("albumentations"), importlib.import_module("cv2")
+        cv2.setNumThreads(1)
+        pad = peer.PadIfNeeded(SIDE, SIDE, border_mode=cv2.BORDER_CONSTANT, fill=114)
+        both = peer.Compose([peer.LongestMaxSize(SIDE, interpolation=cv2.INTER_LINEAR), pad])
+        found["albumentations"] = lambda image: both(image=image)["image"]
+    return found
+
+
+def test_letterbox(beside, files):
+    """Decoded pictures to planes; most of COCO's need no scaling, so it is padding and turning that is timed."""
     images = [decode_image(data) for data in files]
-
-    def pillow_letterbox(image):
-        height, width = image.shape[:2]
-        gain = min(640 / height, 640 / width)
-        size = max(round(width * gain), 1), max(round(height * gain), 1)
-        canvas = Image.new("RGB", (640, 640), (114, 114, 114))
-        scaled = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
-        canvas.paste(scaled, (round((640 - size[0]) / 2 - 0.1), round((640 - size[1]) / 2 - 0.1)))
-        return np.ascontiguousarray(np.asarray(canvas).transpose(2, 0, 1))
-
+    made = letterbox_peers()
     for image in images[::32]:
-        difference = np.abs(letterbox(image, 640, 640)[0].astype(int) - pillow_letterbox(image))
-        assert difference.mean() < 1
-    peers = {"Pillow": seconds(lambda: [pillow_letterbox(image) for image in images])}
-    benchmark.pedantic(lambda: [letterbox(image, 640, 640) for image in images], rounds=ROUNDS)
-    report("letterbox 640", benchmark, len(files), peers)
+        ours = letterbox(image, SIDE, SIDE)[0].astype(int)
+        for name, call in made.items():
+            assert np.abs(ours - call(image).transpose(2, 0, 1)).mean() < 1, name
 
+    def run(call):
+        return lambda: [np.ascontiguousarray(call(image).transpose(2, 0, 1)) for image in images]
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("train", [False, True])
-def test_loader(benchmark, files, train, threads):
-    dataset = open_dataset(COCO / "coco128_detect.yaml")
-
-    def epoch():
-        loader = Loader(dataset, imgsz=640, batch_size=16, train=train, threads=threads)
-        return sum(len(batch.images) for batch in loader.epoch(0))
-
-    assert epoch() == len(files)
-    benchmark.pedantic(epoch, rounds=3)
-    report(
-        f"loader 640, {'mosaic' if train else 'letterbox'}, {threads} threads, cold cache", benchmark, len(files), {}
+    others = {name: run(call) for name, call in made.items()}
+    beside(
+        f"letterbox alone, 1 thread, {len(files)} pictures", lambda: [letterbox(i, SIDE, SIDE) for i in images], others
     )
 
 
-@pytest.fixture(scope="module")
-def many(tmp_path_factory):
-    """Eight copies of every picture under other names: a set larger than a peer's buffer of 8 batches."""
-    root = tmp_path_factory.mktemp("many")
-    for kind in ("images", "labels"):
-        (root / kind / "train").mkdir(parents=True)
-        for file in sorted((COCO / kind / "train2017").iterdir()):
-            for k in range(8):
-                shutil.copyfile(file, root / kind / "train" / f"{k}_{file.name}")
-    (root / "data.yaml").write_text(f"train: images/train\nnc: 80\nnames: {[str(i) for i in range(80)]}\n")
-    return root / "data.yaml"
+def test_validation_pictures(benchmark, figure, photos):
+    made = {"ours": loading("ours", photos, threads=1, kind="letterbox")}
+    for name in filter(peers.version, ("ultralytics", "albumentations")):
+        made[name] = loading(name, photos, threads=0, kind="letterbox")
+    with processes(*made.values()):
+        found = per_picture(made, "processor", most_decodes=1)
+        figure("letterbox for validation from files, 1 thread, per picture", found.pop("ours"), found)
+        benchmark.pedantic(lambda: made["ours"].ask("warm"), rounds=1)
 
 
-def python_scan(path):
-    """Headers by Pillow and rows by plain Python: what the native scan takes the place of."""
-    count = 0
-    for image in sorted((path.parent / "images/train").glob("*.jpg")):
-        with Image.open(image) as opened:
-            opened.verify()
-        labels = path.parent / "labels/train" / f"{image.stem}.txt"
-        lines = labels.read_text().splitlines() if labels.exists() else []
-        count += sum(len([float(v) for v in line.split()]) == 5 for line in lines)
-    return count
+def both(data):
+    """Our loader and the peer's as its training starts it, on the same number of cores."""
+    made = {"ours": loading("ours", data, threads=2)}
+    if peers.version("ultralytics"):
+        made["ultralytics"] = loading("ultralytics", data, threads=WORKERS)
+    return made
 
 
-@pytest.mark.parametrize("warm", [False, True])
-def test_label_scan(benchmark, files, many, warm, tmp_path, monkeypatch):
-    monkeypatch.setenv("MAMBA_YOLO_CACHE", str(tmp_path))
-    boxes = sum(len(sample.classes) for sample in open_dataset(many))
-    assert 0 <= python_scan(many) - boxes < 100  # rows that occur twice are dropped
-
-    def forget():
-        if not warm:
-            shutil.rmtree(tmp_path / "labels")
-
-    benchmark.pedantic(lambda: open_dataset(many), setup=forget, rounds=ROUNDS)
-    report(
-        f"label scan, {'warm' if warm else 'cold'}",
-        benchmark,
-        8 * len(files),
-        {"Python": seconds(lambda: python_scan(many))},
-    )
+def test_label_scan(benchmark, figure, photos):
+    made = both(photos)
+    with processes(*made.values()):
+        for question, what in (("scan_cold", "cold"), ("scan", "warm")):
+            timers = {name: lambda p=process, q=question: p.ask(q) * 1e3 for name, process in made.items()}
+            found = medians(timers, SCAN_ROUNDS)
+            figure(f"label scan, {what}, 1024 pictures", found.pop("ours"), found)
+        benchmark.pedantic(lambda: made["ours"].ask("scan"), rounds=SCAN_ROUNDS)
 
 
-@pytest.mark.parametrize("cache", ["off", "ram", "disk"])
-def test_epochs(benchmark, files, many, cache, tmp_path, monkeypatch):
-    """A second epoch, 1 thread: every picture is decoded once, or not at all from a cache; then the pauses."""
-    monkeypatch.setenv("MAMBA_YOLO_CACHE", str(tmp_path))
-    loader = Loader(open_dataset(many), imgsz=640, batch_size=16, threads=1, cache=cache)
-    start = time.perf_counter()
-    epoch = loader.epoch(0)
-    next(epoch)
-    first = time.perf_counter() - start
-    for _ in epoch:
-        pass
-    before = loader._pipeline().num_decoded()
-    benchmark.pedantic(lambda: sum(len(b.images) for b in loader.epoch(1)), rounds=1)
-    decoded = (loader._pipeline().num_decoded() - before) / (8 * len(files))
-    start = time.perf_counter()
-    next(loader.epoch(2))
-    stall = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    report(f"mosaic 640, 1 thread, cache {cache}", benchmark, 8 * len(files), {})
-    print(
-        f"  {decoded:.2f} decodes per image, first batch {first * 1e3:.0f} ms, next epoch {stall * 1e3:.1f} ms, "
-        f"peak {peak:.0f} MB"
-    )
-    assert decoded < 1.1
+@pytest.mark.skipif(not AVAILABLE, reason="needs Linux's count of shared pages")
+@pytest.mark.parametrize("threads", [2, WORKERS])
+def test_memory(benchmark, figure, photos, threads):
+    """Of one epoch; the peer's workers are as many as our threads, on machines with fewer cores too."""
+    found = {}
+    for name in filter(lambda name: name == "ours" or peers.version(name), ("ours", "ultralytics")):
+        with processes(loading(name, photos, threads=threads, exactly=True)) as (process,):
+            found[name] = peak_mib(process.child.pid, lambda p=process: p.ask("epoch"))
+            if name == "ours":
+                benchmark.pedantic(lambda p=process: p.ask("warm"), rounds=1)
+    figure(f"mosaic, allocated by the process tree, {threads} threads or workers", found.pop("ours"), found, unit="MiB")
+
+
+def test_waits(benchmark, figure, few_photos):
+    """To the first batch, and at the end of an epoch for a consumer that works on each batch."""
+    made = both(few_photos)
+    with processes(*made.values()):
+        found = medians({name: lambda p=p: p.ask("first") * 1e3 for name, p in made.items()}, FIRST_ROUNDS)
+        figure("mosaic, time to first batch", found.pop("ours"), found)
+        waits = {name: process.ask("waits") for name, process in made.items()}
+        for when, what in (("within", "for a batch within an epoch"), ("between", "for the first of the next epoch")):
+            values = {name: wait[when] * 1e3 for name, wait in waits.items()}
+            figure(f"mosaic, wait {what}", values.pop("ours"), values)
+        benchmark.pedantic(lambda: made["ours"].ask("warm"), rounds=1)

@@ -1,13 +1,15 @@
-"""NMS beside torchvision, lsnms, powerboxes and the torch definition, each where it is installed.
+"""NMS beside ultralytics, torchvision, lsnms, powerboxes and the torch definition, each where it is installed.
 
 Run: `pytest benches/test_nms.py --benchmark-only -s`. Results are asserted before anything is timed: rows of a head
-equal the definition's in both modes, indices of ready boxes torchvision's (lsnms also drops boxes whose IoU equals the
-threshold, and both others compute in float64; they are held to 0.1 % of the number kept).
+equal the definition's in both modes, and ultralytics' bit for bit; indices of ready boxes torchvision's (lsnms also
+drops boxes whose IoU equals the threshold, and both others compute in float64; they are held to 0.1 % of the number
+kept).
 """
 
 import pytest
 import torch
 
+import peers
 from mamba_yolo.ops import nms, nms_head, weighted_box_fusion
 
 CASES = {
@@ -44,34 +46,44 @@ def head(candidates, best_only):
 
 def boxes_peers(boxes, scores, iou_thr):
     """Calls by name, of those installed."""
-    peers = {}
+    found = {}
     try:
         from torchvision.ops import nms as torchvision_nms
 
         if len(boxes) < SLOW:
-            peers["torchvision"] = lambda: torchvision_nms(boxes, scores, iou_thr)
+            found["torchvision"] = lambda: torchvision_nms(boxes, scores, iou_thr)
     except ImportError:
         pass
     in_64 = boxes.double().numpy(), scores.double().numpy()
     try:
         import lsnms
 
-        peers["lsnms"] = lambda: lsnms.nms(*in_64, iou_thr, 0.0)
+        found["lsnms"] = lambda: lsnms.nms(*in_64, iou_thr, 0.0)
     except ImportError:
         pass
     try:
         import powerboxes
 
         if len(boxes) < SLOW:
-            peers["powerboxes"] = lambda: powerboxes.nms(*in_64, iou_thr, 0.0)
-        peers["powerboxes rtree"] = lambda: powerboxes.rtree_nms(*in_64, iou_thr, 0.0)
+            found["powerboxes"] = lambda: powerboxes.nms(*in_64, iou_thr, 0.0)
+        found["powerboxes rtree"] = lambda: powerboxes.rtree_nms(*in_64, iou_thr, 0.0)
     except ImportError:
         pass
-    return peers
+    return found
 
 
-def assert_alike(kept, peers):
-    for name, peer in peers.items():
+def head_peer(pred, conf_thr, iou_thr, multi_label=False):
+    """The same work by ultralytics, where it is installed: rows of the one image."""
+    if not peers.version("ultralytics"):
+        return {}
+    threads = torch.get_num_threads()
+    call = peers.ultralytics("utils.nms").non_max_suppression
+    torch.set_num_threads(threads)
+    return {"ultralytics": lambda: call(pred, conf_thr, iou_thr, multi_label=multi_label)[0]}
+
+
+def assert_alike(kept, others):
+    for name, peer in others.items():
         if name == "torchvision":
             assert torch.equal(kept, peer())
         else:
@@ -81,12 +93,12 @@ def assert_alike(kept, peers):
 @pytest.mark.parametrize("case", CASES)
 def test_plain(beside, case):
     boxes, scores = some_boxes(*CASES[case])
-    peers = boxes_peers(boxes, scores, 0.5)
+    others = boxes_peers(boxes, scores, 0.5)
     kept = nms(boxes, scores, 0.5)
-    assert_alike(kept, peers)
+    assert_alike(kept, others)
     if len(boxes) <= 8400:
         assert torch.equal(kept, nms(boxes, scores, 0.5, backend="reference"))
-    beside(case, lambda: nms(boxes, scores, 0.5), peers)
+    beside(f"NMS of {case}", lambda: nms(boxes, scores, 0.5), others, rounds=5 if len(boxes) <= 8400 else 3)
 
 
 @pytest.mark.parametrize(
@@ -104,14 +116,18 @@ def test_head(beside, what, candidates, options):
         assert torch.equal(ours, definition)
     (everything,) = nms_head(pred, max_det=30_000, **options | {"iou_thr": 1.0})
     assert len(everything) == candidates
+    before = pred.clone()
+    whole = head_peer(pred, **options)
+    for rows in (call() for call in whole.values()):
+        assert torch.equal(nms_head(pred, compat=True, **options)[0], rows)
+    assert torch.equal(pred, before)
     shifted = everything[:, :4] + everything[:, 5:] * 7680
-    peers = boxes_peers(shifted, everything[:, 4].contiguous(), options["iou_thr"])
-    definition = lambda: nms_head(pred, backend="reference", **options)  # noqa: E731
-    beside(
-        what + " (peers: ready boxes)",
-        lambda: nms_head(pred, compat=True, **options),
-        {**peers, "definition": definition},
-    )
+    ready = boxes_peers(shifted, everything[:, 4].contiguous(), options["iou_thr"])
+    definition = {"definition": lambda: nms_head(pred, backend="reference", **options)}
+    ours = lambda: nms_head(pred, compat=True, **options)  # noqa: E731
+    beside(what, ours, {**whole, **definition}, rounds=3)
+    if ready:
+        beside(f"{what}; peers get ready boxes", ours, ready, rounds=3)
 
 
 @pytest.mark.parametrize("kind", ["soft_linear", "soft_gaussian", "diou", "weighted_box_fusion"])

@@ -1,9 +1,11 @@
-"""A training step of t: time beside our own torch definition and YOLOv8s, and the memory it takes.
+"""A training step: of t beside our own torch definition, of t and n beside YOLOv8s and YOLOv8n, and its memory.
 
 Run: `pytest benches/test_training.py --benchmark-only -s`. The scan's gradients are held to float64 in test_scan.py.
 """
 
 from __future__ import annotations
+
+import pytest
 
 import peers
 from timing import Process, medians, processes
@@ -12,6 +14,7 @@ FULL_PX = 640
 DEFINITION_PX = 160  # one token at a time: seconds here, a minute or more at 640 px
 MEMORY_BATCH = 4
 STEPS_FOR_MEMORY = 2  # the second has the optimizer's momentum
+PEERS = {"t": "yolov8s", "n": "yolov8n"}
 
 
 def step_timer(process):
@@ -35,11 +38,12 @@ def test_step_beside_definition(benchmark, figure):
     compare(benchmark, figure, what, {"ours": (arguments, {})} | definition, rounds=2)
 
 
-def test_step(benchmark, figure):
-    commands = {"ours": (("ours", "t", FULL_PX, 2), {})}
+@pytest.mark.parametrize("preset", PEERS)
+def test_step(benchmark, figure, preset):
+    commands = {"ours": (("ours", preset, FULL_PX, 2), {})}
     if peers.version("ultralytics"):
-        commands["yolov8s"] = (("ultralytics", "yolov8s", FULL_PX, 2), {})
-    compare(benchmark, figure, f"training step t, {FULL_PX} px, 2 images", commands, rounds=3)
+        commands[PEERS[preset]] = (("ultralytics", PEERS[preset], FULL_PX, 2), {})
+    compare(benchmark, figure, f"training step {preset}, {FULL_PX} px, 2 images", commands, rounds=3)
 
 
 def memory(*arguments):
@@ -50,9 +54,10 @@ def memory(*arguments):
     return measured["peak_mib"], measured["peak_mib"] - measured["before_mib"]
 
 
-def test_memory(benchmark, figure):
-    ours = benchmark.pedantic(memory, ("ours", "t", FULL_PX, MEMORY_BATCH), rounds=1)
-    peer = memory("ultralytics", "yolov8s", FULL_PX, MEMORY_BATCH) if peers.version("ultralytics") else None
+@pytest.mark.parametrize("preset", PEERS)
+def test_memory(benchmark, figure, preset):
+    ours = benchmark.pedantic(memory, ("ours", preset, FULL_PX, MEMORY_BATCH), rounds=1)
+    peer = memory("ultralytics", PEERS[preset], FULL_PX, MEMORY_BATCH) if peers.version("ultralytics") else None
     for i, what in enumerate(("process at most", "added by the steps")):
-        others = {"yolov8s": peer[i]} if peer else {}
-        figure(f"training t, {FULL_PX} px, {MEMORY_BATCH} images, {what}", ours[i], others, unit="MiB")
+        others = {PEERS[preset]: peer[i]} if peer else {}
+        figure(f"training {preset}, {FULL_PX} px, {MEMORY_BATCH} images, {what}", ours[i], others, unit="MiB")

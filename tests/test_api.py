@@ -101,7 +101,8 @@ def test_train_hands_over_and_holds_the_best_weights(monkeypatch, weights):
 
     monkeypatch.setattr(api, "train", train)
     before = model.module
-    assert model.train(data="d.yaml", epochs=3, mosaic=0.5, seed=1) == "figures"
+    assert model.train(data="d.yaml", epochs=3, mosaic=0.5, seed=1, hook=print) == "figures"
+    assert seen["hook"] is print
     assert seen["model"] is before
     assert isinstance(seen["config"], TrainConfig)
     assert (seen["config"].epochs, seen["config"].augment.mosaic, seen["config"].device) == (3, 0.5, "cpu")
@@ -119,10 +120,15 @@ def test_train_and_val_need_data(model):
 
 def test_val_hands_over(monkeypatch, model):
     monkeypatch.setattr(api, "open_dataset", lambda data, split: (data, split))
-    monkeypatch.setattr(api, "validate", lambda detector, dataset, **options: (dataset, options))
-    dataset, options = model.val(data="d.yaml", split="test", conf=0.1, imgsz=64)
+    monkeypatch.setattr(api, "Loader", lambda *args, **options: (args, options))
+    monkeypatch.setattr(api, "validate", lambda detector, loader, **options: (loader, options))
+    ((dataset, *shape), loading), options = model.val(
+        data="d.yaml", split="test", conf=0.1, imgsz=64, cache="ram", rect=True
+    )
     assert dataset == ("d.yaml", "test")
-    assert (options["conf"], options["imgsz"], options["max_det"]) == (0.1, 64, 300)
+    assert shape == [64, 16]
+    assert loading == {"train": False, "threads": 0, "cache": "ram", "rect": True}
+    assert (options["conf"], options["max_det"]) == (0.1, 300)
 
 
 def test_export_is_reserved(model):

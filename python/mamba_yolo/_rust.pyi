@@ -211,8 +211,18 @@ class Pipeline:
         shard: tuple[int, int],
     ) -> Pipeline:
         """kind: train, square, rect; keep: None, "ram" or a cache file; shard: (rank, world size)."""
-    def start(self, seed: int, epoch: int, first: int, ranges: Sequence[float] | None, threads: int) -> BatchStream:
-        """Start filling batches from position `first`; `ranges` are the 15 numbers of AugmentConfig in its order."""
+    def start(
+        self,
+        seed: int,
+        at: tuple[int, int],
+        ranges: Sequence[float] | None,
+        close_epoch: int | None,
+        threads: int,
+    ) -> BatchStream:
+        """Start filling batches at (epoch, position); `ranges` are the 15 numbers of AugmentConfig in its order.
+
+        In training it goes on into the epochs after that; from `close_epoch` on pictures are not joined with others.
+        """
     def skipped(self) -> list[tuple[int, str]]:
         """(sample, reason) of each picture that could not be read and was skipped."""
     def num_decoded(self) -> int:
@@ -220,7 +230,7 @@ class Pipeline:
 
 @final
 class BatchStream:
-    """The batches of one epoch, in order."""
+    """The batches of one epoch after the other, in order."""
 
     def next(
         self,

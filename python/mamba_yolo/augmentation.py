@@ -5,7 +5,6 @@ Standard library only. The native module takes the fields in this order. Test: t
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 from mamba_yolo.checks import check_range
@@ -43,7 +42,8 @@ class AugmentConfig:
     cutmix: float = 0.0
     """Probability that a rectangle without objects shows a second training image; never together with mixup."""
     copy_paste: float = 0.0
-    """Part of the outlined objects that is pasted mirrored where it hides little; needs polygons."""
+    """Part of the outlined objects that is pasted mirrored where it hides little; needs polygons: an
+    object with a run-length mask is not pasted (it has no outline), and crowds take no part in training."""
     multi_scale: bool = False
     """Draw the side of every batch from imgsz * 0.5 to imgsz * 1.5, in steps of 32."""
 
@@ -60,7 +60,3 @@ class AugmentConfig:
             raise ConfigError(
                 f"mixup + cutmix must be at most 1, as an image gets one or the other; got {self.mixup} + {self.cutmix}"
             )
-
-    def closed(self) -> AugmentConfig:
-        """The same without what joins images: mosaic, mixup, cutmix, copy-paste (the last epochs of a run)."""
-        return dataclasses.replace(self, mosaic=0.0, mixup=0.0, cutmix=0.0, copy_paste=0.0)

@@ -73,7 +73,8 @@ class Batch(NamedTuple):
     """What the loader yields.
 
     Attributes:
-        images: (B, 3, H, W) uint8, RGB, letterboxed or augmented.
+        images: (B, 3, H, W) RGB, letterboxed or augmented: uint8 0..255, or float32 0..1 from a loader with
+            `dtype="float32"`.
         boxes_cxcywh_norm: (N, 4) float32 in 0..1 of the network input.
         classes: (N,) int64.
         batch_index: (N,) int64, which image of the batch a box belongs to.

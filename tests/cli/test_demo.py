@@ -47,7 +47,9 @@ def test_val_prints_the_figures_of_training(capsys, tmp_path):
     data = json.loads(capsys.readouterr().out)
     assert data["images"] == 16
     assert [row["name"] for row in data["per_class"]] == ["RBC", "WBC", "Platelets"]
-    assert run(words) == 0
+    assert run([*words, "cache=disk", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["map50_95"] == data["map50_95"]
+    assert run([*words, "rect=True", "--cache", "ram"]) == 0
     assert "Platelets" in capsys.readouterr().out
 
 

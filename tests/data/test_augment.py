@@ -9,9 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from data.batches import flatten
+from data.batches import flatten, make_set
 from mamba_yolo.data import AugmentConfig, Loader, open_dataset
 from mamba_yolo.errors import ConfigError
 from reference import augment as oracle
@@ -32,31 +31,6 @@ KINDS = {
     "all": {"degrees": 15.0, "shear": 5.0, "perspective": 5e-4, "scale": 0.4, "translate": 0.1, "fliplr": 0.5,
             "flipud": 0.3, "mosaic": 0.6, "mixup": 0.4, "cutmix": 0.4, "copy_paste": 0.5},
 }  # fmt: skip
-
-
-def smooth(rng, height, width):
-    """A picture without single odd pixels, so that a rounding cannot hide in noise."""
-    y, x = np.mgrid[:height, :width]
-    waves = [127 + 120 * np.sin(x / rng.uniform(2, 9) + y / rng.uniform(2, 9) + rng.uniform(0, 6)) for _ in range(3)]
-    return np.stack(waves, -1).astype(np.uint8)
-
-
-def make_set(folder, *, segments, sizes=((64, 48), (40, 64), (64, 64), (33, 64), (64, 21))):
-    rng = np.random.default_rng(7)
-    (folder / "images/train").mkdir(parents=True)
-    (folder / "labels/train").mkdir(parents=True)
-    for i, (height, width) in enumerate(sizes):
-        Image.fromarray(smooth(rng, height, width)).save(folder / f"images/train/{i}.png")
-        rows = []
-        for k in range(i % 3 + 1):
-            cx, cy, w, h = rng.uniform(0.15, 0.85), rng.uniform(0.2, 0.8), rng.uniform(0.1, 0.3), rng.uniform(0.1, 0.35)
-            turns = np.linspace(0, 2 * np.pi, 9)[:-1]
-            points = np.stack([cx + w / 2 * np.cos(turns), cy + h / 2 * np.sin(turns)], 1).clip(0, 1)
-            numbers = points.ravel() if segments else (cx, cy, min(w, 2 * cx, 2 - 2 * cx), min(h, 2 * cy, 2 - 2 * cy))
-            rows.append(" ".join([str(k % 2), *(f"{v:.6f}" for v in numbers)]))
-        (folder / f"labels/train/{i}.txt").write_text("\n".join(rows))
-    (folder / "data.yaml").write_text("train: images/train\nnames: [cat, dog]\n")
-    return folder / "data.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -64,13 +65,54 @@ def test_epochs_follow_each_other_with_threads_sent_ahead(yolo_set):
     one = loader(yolo_set)
     fresh = [flatten(loader(yolo_set).epoch(e)) for e in range(3)]
     assert [flatten(one.epoch(e)) for e in range(3)] == fresh
-    assert one._ahead is not None
-    plain = AugmentConfig(mosaic=0.0)
-    assert flatten(one.epoch(3, augment=plain)) == flatten(loader(yolo_set, augment=plain).epoch(3))
+    one.augment = plain = AugmentConfig(mosaic=0.0)
+    assert flatten(one.epoch(3)) == flatten(loader(yolo_set, augment=plain).epoch(3))
+    assert flatten(one.epoch(5)) == flatten(loader(yolo_set, augment=plain).epoch(5))
     again = loader(yolo_set)
     assert [flatten(again), flatten(again)] == fresh[:2]
     again.set_epoch(0)
     assert flatten(again) == fresh[0]
+
+
+def test_the_next_epoch_is_loaded_by_the_same_threads_while_this_one_ends(yolo_set):
+    one = loader(yolo_set)
+    run = one.epoch(0)
+    for _ in range(len(one)):
+        next(run)  # not asked for more: nobody has to notice the end
+    [stream] = one._ahead.values()
+    decoded = one._pipeline().num_decoded()
+    second = one.epoch(1)
+    got = flatten([next(second)])
+    assert one._ahead == {}
+    assert got + flatten(second) == flatten(loader(yolo_set).epoch(1))
+    assert next(iter(one._ahead.values())) is stream
+    assert one._pipeline().num_decoded() == decoded == 6
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 3])
+def test_mosaics_close_at_an_epoch_wherever_the_run_starts(yolo_set, first):
+    still = AugmentConfig(mosaic=1.0, mixup=0.5, multi_scale=True)
+    alone = AugmentConfig(mosaic=0.0, multi_scale=True)
+    one = loader(yolo_set, augment=still, close_epoch=2)
+    for number in range(first, 4):
+        expected = loader(yolo_set, augment=alone if number >= 2 else still)
+        assert flatten(one.epoch(number)) == flatten(expected.epoch(number)), number
+
+
+@pytest.mark.parametrize("world", [1, 3, 5])
+def test_ranks_follow_each_other_through_epochs_even_without_batches(yolo_set, world):
+    ranks = [loader(yolo_set, rank=r, world_size=world) for r in range(world)]
+    for number in range(3):
+        turns = itertools.zip_longest(*(one.epoch(number) for one in ranks))
+        got = flatten(batch for turn in turns for batch in turn if batch is not None)
+        assert got == flatten(loader(yolo_set).epoch(number))
+
+
+def test_two_threads_take_two_epochs_from_one_loader(yolo_set):
+    one, expected = loader(yolo_set), [flatten(loader(yolo_set).epoch(e)) for e in range(4)]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            assert list(pool.map(lambda e: flatten(one.epoch(e)), range(4))) == expected
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])

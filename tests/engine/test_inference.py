@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.tiny import IMGSZ, TinyDataset
+from engine.tiny import TinyDataset, TinyLoader
 from mamba_yolo.config import PredictConfig, ValConfig
 from mamba_yolo.engine import inference
 from mamba_yolo.engine.inference import Network, has_bfloat16
@@ -49,7 +49,7 @@ def test_without_instructions_bfloat16_is_refused_before_the_first_image(detecto
     with pytest.raises(BackendError, match="bfloat16 needs instructions that this cpu lacks; use dtype=float32"):
         predict(detector, {}, "nowhere.jpg", PredictConfig(dtype="bfloat16"))
     with pytest.raises(BackendError, match="use dtype=float32"):
-        validate(detector, TinyDataset(2), imgsz=IMGSZ, dtype="bfloat16")
+        validate(detector, TinyLoader(TinyDataset(2), train=False), dtype="bfloat16")
 
 
 @pytest.mark.parametrize(("flag", "expected"), [(True, True), (False, False)])

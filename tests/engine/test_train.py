@@ -169,13 +169,28 @@ def test_mosaic_closes_for_the_last_epochs(tmp_path, monkeypatch):
     seen = []
 
     class Loader(tiny.TinyLoader):
-        def epoch(self, number, augment=None):
-            seen.append(augment.mosaic)
-            return super().epoch(number)
+        def __init__(self, *args, close_epoch=None, **options):
+            super().__init__(*args, **options)
+            seen.extend([close_epoch] if self.train else [])
 
     monkeypatch.setattr("mamba_yolo.engine.prepare.Loader", Loader)
-    run(tmp_path, close_mosaic=3)
-    assert seen == [1.0, 0.0, 0.0, 0.0]
+    run(tmp_path, close_mosaic=1)
+    run(tmp_path, close_mosaic=99)
+    assert seen == [3, 0]
+
+
+def test_both_loaders_get_the_cache_and_that_of_training_the_hook(tmp_path, monkeypatch):
+    seen = []
+
+    class Loader(tiny.TinyLoader):
+        def __init__(self, *args, hook=None, cache="off", **options):
+            super().__init__(*args, **options)
+            seen.append((self.train, cache, hook))
+
+    monkeypatch.setattr("mamba_yolo.engine.prepare.Loader", Loader)
+    config = tiny.tiny_config(tmp_path, epochs=2, cache="ram")
+    train(config, model=tiny.tiny_detector(), progress=QUIET, hook=print)
+    assert seen == [(True, "ram", print), (False, "ram", None)]
 
 
 def test_validation_every_other_epoch_and_after_the_last(tmp_path):

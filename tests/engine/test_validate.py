@@ -12,11 +12,6 @@ from mamba_yolo.engine.validate import _to_image, validate
 from mamba_yolo.errors import ConfigError, TrainingError
 
 
-@pytest.fixture(autouse=True)
-def _stand_ins(monkeypatch):
-    tiny.install(monkeypatch.setattr)
-
-
 @pytest.fixture
 def oracle(monkeypatch):
     """Decoded outputs that are the ground truth itself."""
@@ -39,15 +34,19 @@ def oracle(monkeypatch):
     return dataset
 
 
+def loader(dataset, batch=4):
+    return tiny.TinyLoader(dataset, batch_size=batch, train=False)
+
+
 def test_perfect_detector(oracle):
-    metrics = validate(tiny.tiny_detector(), oracle, imgsz=64, batch=4)
+    metrics = validate(tiny.tiny_detector(), loader(oracle))
     assert metrics.map50_95 == pytest.approx(1)
     assert metrics.images == 6
     assert set(metrics.speed_ms) == {"load", "network", "nms"}
 
 
 def test_batch_size_does_not_matter():
-    figures = [validate(tiny.tiny_detector(), tiny.TinyDataset(6), imgsz=64, batch=b).coco for b in (1, 4, 6)]
+    figures = [validate(tiny.tiny_detector(), loader(tiny.TinyDataset(6), b)).coco for b in (1, 4, 6)]
     assert figures[0] == pytest.approx(figures[1])
     assert figures[0] == pytest.approx(figures[2])
 
@@ -67,18 +66,18 @@ def test_nan_names_the_image():
     with torch.no_grad():
         detector.head[0].bias.fill_(float("nan"))
     with pytest.raises(TrainingError, match=r"NaN or infinity for image0\.png"):
-        validate(detector, tiny.TinyDataset(3), imgsz=64)
+        validate(detector, loader(tiny.TinyDataset(3)))
 
 
 def test_other_number_of_classes():
     with pytest.raises(ConfigError, match="the model has 5 classes, the data 2"):
-        validate(tiny.tiny_detector(num_classes=5), tiny.TinyDataset(3), imgsz=64)
+        validate(tiny.tiny_detector(num_classes=5), loader(tiny.TinyDataset(3)))
 
 
 def test_first_batch_is_shown_and_losses_are_means():
     seen = []
     metrics = validate(
-        tiny.tiny_detector(), tiny.TinyDataset(6), imgsz=64, batch=4, criterion=tiny.TinyLoss(2),
+        tiny.tiny_detector(), loader(tiny.TinyDataset(6)), criterion=tiny.TinyLoss(2),
         watch=lambda batch, found: seen.append((len(batch.images), len(found), found[0].dtype)),
     )  # fmt: skip
     assert seen == [(4, 4, np.float32)]
@@ -86,5 +85,5 @@ def test_first_batch_is_shown_and_losses_are_means():
 
 
 def test_silent_without_a_reporter(capfd):
-    validate(tiny.tiny_detector(), tiny.TinyDataset(2), imgsz=64)
+    validate(tiny.tiny_detector(), loader(tiny.TinyDataset(2)))
     assert capfd.readouterr() == ("", "")

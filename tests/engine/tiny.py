@@ -68,6 +68,8 @@ class TinyLoader:
         seed=0,
         threads=0,
         augment=AugmentConfig(),  # noqa: B008
+        close_epoch=None,
+        hook=None,
         cache="off",
         rect=False,
     ):
@@ -76,7 +78,7 @@ class TinyLoader:
     def __len__(self):
         return math.ceil(len(self.dataset) / self.batch_size)
 
-    def epoch(self, number, augment=None):
+    def epoch(self, number):
         order = np.arange(len(self.dataset))
         rng = np.random.default_rng((self.seed, number))
         if self.train:
@@ -162,12 +164,11 @@ def open_tiny(path, split="train"):
 
 def install(patch):
     """Put the stand-ins in the engine's hands; `patch(module, name, value)` is setattr or monkeypatch.setattr."""
-    from mamba_yolo.engine import checkpoint, prepare, validate
+    from mamba_yolo.engine import checkpoint, prepare
 
     patch(prepare, "open_dataset", open_tiny)
     patch(prepare, "Loader", TinyLoader)
     patch(prepare, "DetectionLoss", TinyLoss)
-    patch(validate, "Loader", TinyLoader)
     patch(checkpoint, "Detector", TinyDetector)
 
 

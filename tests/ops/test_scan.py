@@ -167,6 +167,16 @@ def test_non_contiguous_inputs():
     assert torch.equal(ss2d_scan(*expanded)[0], ss2d_scan(*inputs)[0])
 
 
+def test_gradients_of_non_contiguous_inputs():
+    inputs = map_inputs(dtype=torch.float64)
+    tensors = [t.requires_grad_() for t in inputs if isinstance(t, torch.Tensor)]
+    strided = [t.detach().mT.contiguous().mT.requires_grad_() if t.ndim > 1 else t for t in tensors]
+    dy = torch.linspace(-1, 1, tensors[0].numel(), dtype=torch.float64).view(tensors[0].shape)
+    expected = torch.autograd.grad(ss2d_scan(*inputs), tensors, dy)
+    got = torch.autograd.grad(ss2d_scan(*strided, *inputs[-2:]), strided, dy.mT.contiguous().mT)
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
 @pytest.mark.parametrize(
     "shape",
     [

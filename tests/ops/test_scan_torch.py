@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mamba_yolo.errors import BackendError
 from mamba_yolo.ops import _cuda, dispatch, ss2d_scan
+from mamba_yolo.ops._native import native
 from ops.scan_cases import map_inputs, sequence_inputs
 
 
@@ -124,3 +125,16 @@ def test_whether_cuda_kernels_run_is_a_constant_to_the_compiler(monkeypatch):
     monkeypatch.setattr(_cuda, "_gpus", {0: object()})
     sign = torch.compile(lambda x: x if _cuda.why_not(0) is None else -x, fullgraph=True, backend="eager")
     assert sign(torch.ones(1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (torch.empty(2, 6).mT, "expected a contiguous float32 tensor on the CPU"),
+        (torch.empty(6, 2, 1, dtype=torch.float16), "expected a float32 tensor on the CPU"),
+    ],
+)
+def test_results_go_only_into_dense_memory(y, message):
+    x, proj, dt_weight, A, Ds = (torch.zeros(shape) for shape in [(6, 2, 1), (6, 2, 12), (4, 1, 1), (4, 1), (4,)])
+    with pytest.raises(ValueError, match=message):
+        native.scan_forward((x, None, proj, dt_weight, A, A, Ds), y, None, ((6, 2, 1, 1, 1), (1, 2), True, 1))

@@ -10,6 +10,7 @@ from mamba_yolo.data.check import CheckReport, check_dataset
 from mamba_yolo.data.convert import convert_dataset
 from mamba_yolo.data.dataset import Dataset, open_dataset
 from mamba_yolo.data.decode import decode_image, image_size, letterbox
+from mamba_yolo.data.hook import Hook
 from mamba_yolo.data.loader import Loader
 from mamba_yolo.errors import ImageError
 
@@ -17,6 +18,7 @@ __all__ = [
     "AugmentConfig",
     "CheckReport",
     "Dataset",
+    "Hook",
     "ImageError",
     "Loader",
     "Problem",

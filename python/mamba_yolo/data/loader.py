@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
@@ -37,13 +37,6 @@ MAX_SEED = 2**64 - 1
 Ranges = tuple[float, ...]
 
 
-class _Ahead(NamedTuple):
-    """A stream that is already filling batches, and what it was started for."""
-
-    what: tuple[Any, ...]
-    stream: Any
-
-
 class Loader(IterableDataset[Batch]):
     """Loads a data set in batches; iterating gives the next epoch, `epoch` a certain one.
 
@@ -58,6 +51,7 @@ class Loader(IterableDataset[Batch]):
         seed: seed of order and augmentation.
         threads: Rust threads; 0 means as many as torch uses, at most 8.
         augment: how training pictures vary; `augment.mosaic` switches mosaics.
+        close_epoch: from this epoch on without mosaic, mixup, cutmix and copy-paste.
         hook: your own change of every finished training picture (see `mamba_yolo.data.hook`): called as
             `hook(image, boxes_xyxy, classes)` in the thread that takes the batches, while that thread waits. Its time
             comes on top of every step; a hook of 1 ms halves what a core can load. Polygons are left out.
@@ -85,6 +79,7 @@ class Loader(IterableDataset[Batch]):
         seed: int = 0,
         threads: int = 0,
         augment: AugmentConfig | None = None,
+        close_epoch: int | None = None,
         hook: Hook | None = None,
         cache: Literal[False, "off", "ram", "disk"] = False,
         rect: bool = False,
@@ -100,6 +95,8 @@ class Loader(IterableDataset[Batch]):
         check_range("threads", threads, 0, 4096)
         check_range("world_size", world_size, 1, 10**6)
         check_range("rank", rank, 0, world_size - 1)
+        if close_epoch is not None:
+            check_range("close_epoch", close_epoch, 0, MAX_EPOCH)
         _check_choice("cache", cache, (False, "off", "ram", "disk"))
         _check_choice("dtype", dtype, ("uint8", "float32"))
         _check_choice("on_error", on_error, ("raise", "skip"))
@@ -108,16 +105,16 @@ class Loader(IterableDataset[Batch]):
         self.dataset, self.imgsz, self.batch_size, self.train, self.seed = dataset, imgsz, batch_size, train, seed
         self.threads = threads or min(torch.get_num_threads(), MAX_DEFAULT_THREADS)
         self.augment = augment if augment is not None else AugmentConfig()
+        self.close_epoch = close_epoch
         self.hook = hook if train else None
         self._has_segments = any(any(sample.segments or ()) for sample in dataset)
-        if train:
-            self._ranges(self.augment)  # refuses what the data set cannot have, before anything starts
+        self._ranges()  # refuses what the data set cannot have, before anything starts
         self.cache: Literal["off", "ram", "disk"] = cache or "off"
         self.rect, self.rank, self.world_size, self.dtype = rect, rank, world_size, dtype
         self.pin_memory, self.on_error = pin_memory, on_error
         self._epoch, self._position = 0, 0
         self._resumes = False
-        self._ahead: _Ahead | None = None
+        self._ahead: dict[tuple[Any, ...], Any] = {}  # a stream that already fills batches, by what comes out of it
         self._native: tuple[int, Any] = (os.getpid(), make_pipeline(self))
 
     def __len__(self) -> int:
@@ -141,12 +138,11 @@ class Loader(IterableDataset[Batch]):
         check_range("epoch", number, 0, MAX_EPOCH)
         self._epoch, self._position, self._resumes = number, 0, False
 
-    def epoch(self, number: int, *, augment: AugmentConfig | None = None) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch; after `load_state_dict`, its epoch goes on where it was.
 
         Args:
             number: which epoch, from 0.
-            augment: replaces the loader's own for this epoch (close mosaic).
 
         Raises:
             ImageError: a file changed since the data set was opened and cannot be read any more.
@@ -154,56 +150,55 @@ class Loader(IterableDataset[Batch]):
         check_range("epoch", number, 0, MAX_EPOCH)
         first = self._position if self._resumes and number == self._epoch else 0
         self._resumes = False
-        ranges = self._ranges(augment or self.augment) if self.train else None
-        return self._batches(number, first, ranges)
+        return self._batches(number, first)
 
     @property
     def skipped(self) -> dict[Path, str]:
         """Files that could not be read and were replaced (`on_error="skip"`), and why."""
         return {self.dataset[sample].path: reason for sample, reason in self._pipeline().skipped()}
 
-    def _batches(self, number: int, first: int, ranges: Ranges | None) -> Iterator[Batch]:
+    def _batches(self, number: int, first: int) -> Iterator[Batch]:
         self._epoch, self._position = number, first
-        process, stream = os.getpid(), self._start(number, first, ranges)
-        position = first
+        ranges, step, end = self._ranges(), self.batch_size * self.world_size, len(self.dataset)
+        process, stream, position, is_last = 0, None, first, False
         try:
-            while True:
-                if process != os.getpid():  # forked: the threads stayed with the parent
+            for start in range(first + self.rank * self.batch_size, end, step):
+                if process != os.getpid():  # the first one; or forked, and the threads stayed with the parent
                     process, stream = os.getpid(), self._start(number, position, ranges)
                 arrays = _next(stream)
-                if arrays is None:
-                    break
-                position = min(position + self.batch_size * self.world_size, len(self.dataset))
+                position = min(position + step, end)
                 self._epoch, self._position = number, position
-                if ranges is not None and position + self.rank * self.batch_size >= len(self.dataset):
-                    self._start_ahead(number + 1, ranges)
+                is_last = start + step >= end
+                if is_last and self.train:  # the threads are at the next epoch already
+                    self._ahead = {self._what(number + 1, 0, ranges): stream}
                 yield self._to_batch(arrays)
         finally:
-            stream.stop()
+            if stream is not None and not is_last:
+                stream.stop()
         self._epoch, self._position = number + 1, 0
 
-    def _ranges(self, augment: AugmentConfig) -> Ranges:
-        """The numbers of a config in the order the native module takes them."""
-        if augment.copy_paste and not self._has_segments:
-            raise ConfigError(f"copy_paste={augment.copy_paste} needs polygons, and {self.dataset!r} has none; use 0")
-        values = dataclasses.astuple(augment)
-        return (*values[:-1], MULTI_SCALE_RANGE if augment.multi_scale else 0.0)
+    def _ranges(self) -> Ranges | None:
+        """The numbers of the config in the order the native module takes them; none for validation."""
+        if not self.train:
+            return None
+        if self.augment.copy_paste and not self._has_segments:
+            raise ConfigError(
+                f"copy_paste={self.augment.copy_paste} needs polygons, and {self.dataset!r} has none "
+                "(run-length masks are no outlines); use 0"
+            )
+        values = dataclasses.astuple(self.augment)
+        return (*values[:-1], MULTI_SCALE_RANGE if self.augment.multi_scale else 0.0)
+
+    def _what(self, number: int, first: int, ranges: Ranges | None) -> tuple[Any, ...]:
+        """All that tells one stream from another."""
+        return (os.getpid(), self.seed, (number, first), ranges, self.close_epoch, self.threads)
 
     def _start(self, number: int, first: int, ranges: Ranges | None) -> Any:
-        """Threads at work on an epoch: those that were sent ahead, when it is theirs."""
-        ahead, self._ahead = self._ahead, None
-        what = (os.getpid(), self.seed, number, first, ranges)
-        if ahead is not None and ahead.what == what:
-            return ahead.stream
-        if ahead is not None:
-            ahead.stream.stop()
-        return self._pipeline().start(self.seed, number, first, ranges, self.threads)
-
-    def _start_ahead(self, number: int, ranges: Ranges) -> None:
-        """Begin the next epoch while the last batch is in use, so that epochs follow each other without a pause."""
-        if number <= MAX_EPOCH:
-            what = (os.getpid(), self.seed, number, 0, ranges)
-            self._ahead = _Ahead(what, self._start(number, 0, ranges))
+        """Threads at work on an epoch: those that went on from the one before, when it is theirs."""
+        what = self._what(number, first, ranges)
+        stream = self._ahead.pop(what, None)
+        self._ahead = {}  # another stream is dropped, and ends
+        return self._pipeline().start(*what[1:]) if stream is None else stream
 
     def _pipeline(self) -> Any:
         """The native pipeline of this process; a forked child makes its own."""
@@ -244,7 +239,7 @@ class Loader(IterableDataset[Batch]):
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the threads and the native pipeline, which the receiver makes anew."""
-        return {**self.__dict__, "_native": None, "_ahead": None}
+        return {**self.__dict__, "_native": None, "_ahead": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """As `__getstate__` left it."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mamba_yolo.config import TrainConfig
-    from mamba_yolo.data import Dataset
+    from mamba_yolo.data import Dataset, Hook
     from mamba_yolo.engine.callbacks import Callback
     from mamba_yolo.engine.progress import Reporter
     from mamba_yolo.models.detector import Detector
@@ -52,8 +52,8 @@ class Training:
     folder: Path
     names: dict[int, str]
     train_set: Dataset
-    val_set: Dataset
     loader: Loader
+    val_loader: Loader
     plan: Plan
     stepper: Stepper
     recorder: Recorder
@@ -86,6 +86,7 @@ def start(
     names: Mapping[int, str] | None,
     reporter: Reporter,
     callbacks: Sequence[Callback],
+    hook: Hook | None,
 ) -> Training:
     """Prepare a new run; arguments as in `train`."""
     device = pick_device(config.device)
@@ -97,10 +98,11 @@ def start(
         raise NotYetError("training of masks is not in this version; train a detector, such as model=mamba-yolo-t")
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     folder = new_run_folder(config.project, config.name)
-    return _assemble(config, folder, detector, (train_set, val_set), reporter=reporter, callbacks=callbacks, epoch=0)
+    loaders = _loaders(config, (train_set, val_set), hook)
+    return _assemble(config, folder, detector, loaders, reporter=reporter, callbacks=callbacks, epoch=0)
 
 
-def resume(config: TrainConfig, reporter: Reporter, callbacks: Sequence[Callback]) -> Training:
+def resume(config: TrainConfig, reporter: Reporter, callbacks: Sequence[Callback], hook: Hook | None) -> Training:
     """Read a run back from its last checkpoint."""
     path, checkpoint = find_checkpoint(config)
     state = checkpoint.resume
@@ -112,8 +114,8 @@ def resume(config: TrainConfig, reporter: Reporter, callbacks: Sequence[Callback
         raise CheckpointError(f"{path}: the classes of {config.data} are not those of this run; start a new one")
     detector, _ = fit_classes(checkpoint.arch, checkpoint.weights, checkpoint.arch.num_classes, str(path))
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    folder, sets = path.resolve().parent.parent, (train_set, val_set)
-    training = _assemble(config, folder, detector, sets, reporter=reporter, callbacks=callbacks, epoch=state.epoch)
+    folder, loaders = path.resolve().parent.parent, _loaders(config, (train_set, val_set), hook)
+    training = _assemble(config, folder, detector, loaders, reporter=reporter, callbacks=callbacks, epoch=state.epoch)
     restore(training.stepper, checkpoint, state)
     training.loader.load_state_dict(state.loader)
     training.best_fitness, training.best_epoch = state.best_fitness, state.best_epoch
@@ -134,28 +136,36 @@ def describe_run(training: Training) -> Run:
     return Run(training.folder, training.config, training.names, np.concatenate(boxes), np.concatenate(classes))
 
 
+def _loaders(config: TrainConfig, sets: tuple[Dataset, Dataset], hook: Hook | None) -> tuple[Loader, Loader]:
+    """Of training and of validation, as `mamba-yolo val` loads it."""
+    train = Loader(
+        sets[0],
+        config.imgsz,
+        config.batch,
+        seed=config.seed,
+        threads=config.workers,
+        augment=config.augment,
+        close_epoch=max(config.epochs - config.close_mosaic, 0),
+        hook=hook,
+        cache=config.cache,
+    )
+    val = Loader(sets[1], config.imgsz, config.batch, train=False, threads=config.workers, cache=config.cache)
+    return train, val
+
+
 def _assemble(
     config: TrainConfig,
     folder: Path,
     detector: Detector,
-    sets: tuple[Dataset, Dataset],
+    loaders: tuple[Loader, Loader],
     *,
     reporter: Reporter,
     callbacks: Sequence[Callback],
     epoch: int,
 ) -> Training:
-    """Loader, plan, stepper and recorder around a detector that is on its device."""
-    train_set, val_set = sets
-    loader = Loader(
-        train_set,
-        imgsz=config.imgsz,
-        batch_size=config.batch,
-        train=True,
-        seed=config.seed,
-        threads=config.workers,
-        augment=config.augment,
-        cache=config.cache,
-    )
+    """Plan, stepper and recorder around a detector that is on its device."""
+    loader, val_loader = loaders
+    train_set = loader.dataset
     device = next(detector.parameters()).device
     plan = make_plan(config, len(loader), len(train_set.names))
     stepper = Stepper(
@@ -170,11 +180,12 @@ def _assemble(
     )
     recorder = Recorder(folder, config, epoch)
     reporter.say(
-        f"{len(train_set)} training and {len(val_set)} validation images, {len(train_set.names)} classes, {device}"
+        f"{len(train_set)} training and {len(val_loader.dataset)} validation images, {len(train_set.names)} classes, "
+        f"{device}"
     )
     reporter.say(plan.describe())
     return Training(
-        config, folder, train_set.names, train_set, val_set, loader, plan, stepper, recorder, reporter, callbacks, epoch
+        config, folder, train_set.names, train_set, *loaders, plan, stepper, recorder, reporter, callbacks, epoch
     )
 
 

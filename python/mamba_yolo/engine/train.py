@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mamba_yolo.config import TrainConfig
+    from mamba_yolo.data import Hook
     from mamba_yolo.engine.metrics import Metrics
     from mamba_yolo.models.detector import Detector
 
@@ -62,6 +63,7 @@ def train(
     model: Detector | None = None,
     names: Mapping[int, str] | None = None,
     callbacks: Sequence[Callback] = (),
+    hook: Hook | None = None,
     progress: Reporter | None = None,
 ) -> TrainResult:
     """Train a detector and prove its best weights.
@@ -71,6 +73,8 @@ def train(
         model: start from this detector; otherwise from `config.model`.
         names: class names `model` was made for.
         callbacks: listeners.
+        hook: a change of every training picture, as in `Loader`: its time comes on top of every step. It is not saved:
+            a resumed run needs it again.
         progress: where to report; standard error if left out.
 
     Raises:
@@ -84,9 +88,9 @@ def train(
     if config.plots:
         callbacks = (*callbacks, Pictures(reporter))
     if config.resume:
-        training = resume(config, reporter, callbacks)
+        training = resume(config, reporter, callbacks, hook)
     else:
-        training = start(config, model, names, reporter, callbacks)
+        training = start(config, model, names, reporter, callbacks, hook)
     run = describe_run(training)
     training.tell(lambda c: c.on_run_start(run))
     try:
@@ -128,12 +132,10 @@ def _run_epoch(training: Training, epoch: int) -> None:
 def _train_epoch(training: Training, epoch: int) -> tuple[Losses, list[float]]:
     """One pass over the training split; returns mean losses and the last learning rates."""
     config, stepper, count = training.config, training.stepper, len(training.loader)
-    closing = epoch >= config.epochs - config.close_mosaic
-    augment = config.augment.closed() if closing else config.augment
     stepper.model.train()
     sums = np.zeros(3)
     with training.reporter.bar(f"epoch {epoch + 1}/{config.epochs}", count) as bar:
-        for index, batch in enumerate(training.loader.epoch(epoch, augment=augment)):
+        for index, batch in enumerate(training.loader.epoch(epoch)):
             if epoch == 0 and index < BATCHES_SHOWN:
                 training.tell(lambda c, i=index, b=batch: c.on_batch(i, b))  # type: ignore[misc]
             sums += stepper(
@@ -153,13 +155,10 @@ def _validate(training: Training, detector: Detector | None = None) -> Metrics:
     config, stepper = training.config, training.stepper
     return validate(
         detector or stepper.ema.module,  # type: ignore[arg-type]
-        training.val_set,
-        imgsz=config.imgsz,
-        batch=config.batch,
+        training.val_loader,
         iou=config.iou,
         max_det=config.max_det,
         device=stepper.device,
-        threads=config.workers,
         progress=training.reporter,
         criterion=stepper.criterion,
         watch=lambda batch, found: training.tell(lambda c: c.on_validation_batch(batch, found)),

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from mamba_yolo.boxes import clip_boxes
-from mamba_yolo.data import Loader
 from mamba_yolo.engine.inference import Network
 from mamba_yolo.engine.metrics import Metrics, evaluate, truth_of
 from mamba_yolo.engine.progress import Reporter
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from mamba_yolo.config import Cache, Dtype
-    from mamba_yolo.data import Dataset
+    from mamba_yolo.config import Dtype
+    from mamba_yolo.data import Dataset, Loader
     from mamba_yolo.engine.step import Criterion
     from mamba_yolo.losses.detection import DetectionLossParts
     from mamba_yolo.models.detector import Detector
@@ -43,37 +42,27 @@ LOWEST_CONF = 0.001  # what COCO figures are computed from
 
 def validate(
     detector: Detector,
-    dataset: Dataset,
+    loader: Loader,
     *,
-    imgsz: int = 640,
-    batch: int = 16,
     conf: float = LOWEST_CONF,
     iou: float = 0.7,
     max_det: int = 300,
     device: torch.device | str = "cpu",
     dtype: Dtype = "float32",
-    threads: int = 0,
-    cache: Cache = "off",
-    rect: bool = False,
     progress: Reporter | None = None,
     criterion: Criterion | None = None,
     watch: Watcher | None = None,
 ) -> Metrics:
-    """Figures of a detector on every image of a data set.
+    """Figures of a detector on every image of a loader.
 
     Args:
         detector: moved to `device`; a folded copy of it is measured.
-        dataset: images and ground truth.
-        imgsz: side of the square network input in pixels.
-        batch: images per step.
+        loader: letterboxed images and ground truth (`train=False`); its cache serves every validation of a run.
         conf: lowest score kept.
         iou: NMS threshold, per class.
         max_det: most detections per image.
         device: where to compute.
         dtype: what the network computes in.
-        threads: image threads of the loader; 0 chooses.
-        cache: keep decoded pictures: off, ram or disk.
-        rect: batches sorted by aspect ratio, no larger than their pictures need.
         progress: where to report; silent without it.
         criterion: also report the loss.
         watch: called with the first batch and its detections in network pixels.
@@ -83,11 +72,11 @@ def validate(
         BackendError: a dtype that the device has no instructions for.
         TrainingError: the network gives NaN or infinity.
     """
+    dataset = loader.dataset
     _check_classes(detector, dataset)
     device = torch.device(device)
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = Network(detector, dtype)
-    loader = Loader(dataset, imgsz=imgsz, batch_size=batch, train=False, threads=threads, cache=cache, rect=rect)
     rows: dict[int, npt.NDArray[np.float32]] = {}
     clock, losses = _Clock(device), _LossMean()
     with (progress or Reporter(quiet=True)).bar("validate", len(loader)) as bar, torch.inference_mode():

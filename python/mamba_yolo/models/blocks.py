@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mamba_yolo.errors import ShapeError
-from mamba_yolo.models.layers import ConvNormAct, DepthwiseGelu, DropPath, LayerNorm2d, batch_norm, depthwise
+from mamba_yolo.models.layers import (
+    ConvNormAct,
+    DepthwiseGelu,
+    DropPath,
+    LayerNorm2d,
+    batch_norm,
+    depthwise,
+    recomputed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +78,11 @@ class LSBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
-        y: Tensor = self.out(functional.gelu(self.hidden(self.norm(self.depthwise(x)))))
-        return x + y
+        return x + recomputed(self, self._mix, self.norm(self.depthwise(x)))
+
+    def _mix(self, x: Tensor) -> Tensor:
+        y: Tensor = self.out(functional.gelu(self.hidden(x)))
+        return y
 
 
 class Mlp(nn.Module):
@@ -174,7 +185,11 @@ class ODSSBlock(nn.Module):
         """(B, C_in, H, W) to (B, C, H, W)."""
         x = self.projection(x)
         x = x + self.drop_path(self.scans(self.scan_norm(self.local(x))))
-        y: Tensor = x + self.drop_path(self.mlp(self.mlp_norm(x)))
+        y: Tensor = x + self.drop_path(recomputed(self, self._mix, x))
+        return y
+
+    def _mix(self, x: Tensor) -> Tensor:
+        y: Tensor = self.mlp(self.mlp_norm(x))
         return y
 
 

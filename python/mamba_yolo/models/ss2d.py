@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mamba_yolo.models.layers import DepthwiseGelu
-from mamba_yolo.ops import ss2d_norm_gate
+from mamba_yolo.models.layers import DepthwiseGelu, recomputed
+from mamba_yolo.ops import norm_gate, ss2d_norm_gate, ss2d_scan
 
 if TYPE_CHECKING:
     from mamba_yolo.config import Initialization
@@ -68,10 +68,22 @@ class SS2D(nn.Module):
             height,
             width,
         )
+        if self.training:
+            out = recomputed(self, self._norm_gate_project, ss2d_scan(*scan), gate)
+        else:
+            norm = self.out_norm
+            out = self._project(ss2d_norm_gate(*scan, norm.weight, norm.bias, _tokens(gate), norm.eps), gate)
+        dropped: Tensor = self.dropout(out)
+        return dropped
+
+    def _norm_gate_project(self, y_BLD: Tensor, gate: Tensor) -> Tensor:
         norm = self.out_norm
-        y_BLD = ss2d_norm_gate(*scan, norm.weight, norm.bias, _tokens(gate), norm.eps)
-        y_BDHW = y_BLD.reshape(-1, height, width, y_BLD.shape[2]).permute(0, 3, 1, 2)
-        out: Tensor = self.dropout(self.out_proj(y_BDHW))
+        return self._project(norm_gate(y_BLD, norm.weight, norm.bias, _tokens(gate), norm.eps), gate)
+
+    def _project(self, y_BLD: Tensor, gate: Tensor) -> Tensor:
+        """(B, L, D) to (B, C, H, W), the height and width of the gate."""
+        y_BDHW = y_BLD.reshape(-1, *gate.shape[2:], y_BLD.shape[2]).permute(0, 3, 1, 2)
+        out: Tensor = self.out_proj(y_BDHW)
         return out
 
 

@@ -79,10 +79,29 @@ def threads_are_torchs() -> bool:
     return native.thread_owner() == "torch"
 
 
-def is_plain(tensors: Sequence[torch.Tensor | None], device: torch.device) -> bool:
-    """Whether a call is ordinary eager work: no tracing, no mode, no transform, no tensor subclass."""
+def needs_grad(tensors: Sequence[torch.Tensor | None]) -> bool:
+    """Whether a gradient of any of these tensors will be asked for."""
+    if torch.is_grad_enabled():
+        for tensor in tensors:  # any() over a generator takes twice as long, and small maps notice
+            if tensor is not None and tensor.requires_grad:
+                return True
+    return False
+
+
+def in_dtype(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The tensor in `dtype`; itself at a tenth of what asking torch for the conversion takes, if it is that already."""
+    return tensor if tensor.dtype is dtype else tensor.to(dtype)
+
+
+def is_plain(tensors: Sequence[torch.Tensor | None]) -> bool:
+    """Whether a call is ordinary eager work: no tracing, no mode, no transform, no tensor subclass.
+
+    All tensors are on the device of the first, which is one.
+    """
+    first = tensors[0]
     return (
-        device.type in ("cpu", "cuda")
+        first is not None
+        and (first.is_cpu or first.is_cuda)
         and _PLAIN.issuperset(map(type, tensors))
         and not torch.compiler.is_compiling()
         and torch._C._get_tracing_state() is None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mamba_yolo.errors import ShapeError
-from mamba_yolo.ops.dispatch import choose_backend
+from mamba_yolo.ops.dispatch import choose_backend, in_dtype
 from mamba_yolo.ops.fused_op import depthwise, norm
 from mamba_yolo.ops.fused_ref import depthwise_gelu_ref, norm_gate_ref
 
@@ -51,12 +51,13 @@ def depthwise_gelu(
     _check("weight", weight, (x.shape[1], 1, 3, 3), x)
     _check("bias", bias, (x.shape[1],), x)
     if gate is not None:
-        _check("gate", gate, tuple(x.shape), x)
+        _check("gate", gate, x.shape, x)
     if choose_backend(backend, x.device) == "reference":
         return depthwise_gelu_ref(x, weight, bias, gate, residual=residual)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    wide_gate = None if gate is None else gate.to(dtype)
-    return depthwise(x.to(dtype), weight.to(dtype), bias.to(dtype), wide_gate, residual).to(x.dtype)
+    wide_x, wide_weight, wide_bias = in_dtype(x, dtype), in_dtype(weight, dtype), in_dtype(bias, dtype)
+    wide_gate = None if gate is None else in_dtype(gate, dtype)
+    return in_dtype(depthwise(wide_x, wide_weight, wide_bias, wide_gate, residual), x.dtype)
 
 
 def norm_gate(
@@ -83,7 +84,8 @@ def norm_gate(
     if choose_backend(backend, x.device) == "reference":
         return norm_gate_ref(x, weight, bias, gate, eps)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return norm(x.to(dtype), weight.to(dtype), bias.to(dtype), gate.to(dtype), eps).to(x.dtype)
+    wide_x, wide_weight, wide_bias = in_dtype(x, dtype), in_dtype(weight, dtype), in_dtype(bias, dtype)
+    return in_dtype(norm(wide_x, wide_weight, wide_bias, in_dtype(gate, dtype), eps), x.dtype)
 
 
 def check_norm(x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor) -> None:
@@ -92,11 +94,11 @@ def check_norm(x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor) -> None:
         raise ShapeError(f"x must be a floating (B, L, D) tensor, got {x.dtype} {tuple(x.shape)}")
     _check("weight", weight, (x.shape[2],), x)
     _check("bias", bias, (x.shape[2],), x)
-    _check("gate", gate, tuple(x.shape), x)
+    _check("gate", gate, x.shape, x)
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
-    if tuple(tensor.shape) != shape:
-        raise ShapeError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
+    if tensor.shape != shape:
+        raise ShapeError(f"{name} must have shape {tuple(shape)}, got {tuple(tensor.shape)}")
     if tensor.device != like.device:
         raise ShapeError(f"{name} is on {tensor.device}, x on {like.device}; move it there")

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
 from mamba_yolo.ops._native import native
-from mamba_yolo.ops.dispatch import is_plain
+from mamba_yolo.ops.dispatch import is_plain, needs_grad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,8 +34,8 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor | None, resi
     Plain calls go straight to the kernel: the registered operator alone costs more than a small map.
     """
     tensors = (x, weight, bias, gate)
-    if is_plain(tensors, x.device):
-        if _needs_grad(tensors):
+    if is_plain(tensors):
+        if needs_grad(tensors):
             return _Depthwise.apply(*tensors, residual)  # type: ignore[no-any-return]
         return _run_depthwise(*tensors, residual)
     return torch.ops.mamba_yolo.depthwise_forward(*tensors, residual)  # type: ignore[no-any-return]
@@ -44,8 +44,8 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor | None, resi
 def norm(x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor, eps: float) -> Tensor:
     """Norm and gate x: x and gate (B, L, D), weight and bias (D,), all float32 or all float64; as `depthwise`."""
     tensors = (x, weight, bias, gate)
-    if is_plain(tensors, x.device):
-        if _needs_grad(tensors):
+    if is_plain(tensors):
+        if needs_grad(tensors):
             return _Norm.apply(*tensors, eps)  # type: ignore[no-any-return]
         return _run_norm(*tensors, eps)
     return torch.ops.mamba_yolo.norm_forward(*tensors, eps)  # type: ignore[no-any-return]
@@ -53,7 +53,7 @@ def norm(x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor, eps: float) -> T
 
 def _run_depthwise(x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor | None, residual: bool) -> Tensor:
     y = _depthwise_fake(x, weight, bias, gate, residual)
-    inputs = (_map_tokens(x), weight.contiguous(), bias.contiguous(), None if gate is None else _map_tokens(gate))
+    inputs = (_map_tokens(x), weight, bias, None if gate is None else _map_tokens(gate))
     native.depthwise_forward(inputs, y.permute(0, 2, 3, 1), (_map_sizes(x), residual, torch.get_num_threads()))
     return y
 
@@ -63,7 +63,7 @@ def _run_depthwise_backward(
 ) -> list[Tensor]:
     gradients = _depthwise_backward_fake(dy, x, weight, bias, gate, residual)
     d_x, d_weight, d_bias, *d_gate = gradients
-    inputs = (_map_tokens(x), weight.contiguous(), bias.contiguous(), None if gate is None else _map_tokens(gate))
+    inputs = (_map_tokens(x), weight, bias, None if gate is None else _map_tokens(gate))
     native.depthwise_backward(
         inputs,
         _map_tokens(dy),
@@ -75,7 +75,7 @@ def _run_depthwise_backward(
 
 def _run_norm(x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor, eps: float) -> Tensor:
     y = x.new_empty(x.shape)
-    inputs = (_tokens(x), weight.contiguous(), bias.contiguous(), _tokens(gate))
+    inputs = (_tokens(x), weight, bias, _tokens(gate))
     native.norm_forward(inputs, y, (_norm_sizes(x), eps, torch.get_num_threads()))
     return y
 
@@ -83,7 +83,7 @@ def _run_norm(x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor, eps: float)
 def _run_norm_backward(dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor, eps: float) -> list[Tensor]:
     gradients = _norm_backward_fake(dy, x, weight, bias, gate, eps)
     d_x, d_weight, d_bias, d_gate = gradients
-    inputs = (_tokens(x), weight.contiguous(), bias.contiguous(), _tokens(gate))
+    inputs = (_tokens(x), weight, bias, _tokens(gate))
     outputs = (d_x, d_weight, d_bias, d_gate)
     native.norm_backward(inputs, _tokens(dy), outputs, (_norm_sizes(x), eps, torch.get_num_threads()))
     return gradients
@@ -179,10 +179,6 @@ def _depthwise_flops(x_shape: Sequence[int], *_: Any, **__: Any) -> int:
     """As of the convolution: torch counts neither activations nor gates."""
     batch, channels, height, width = x_shape
     return FLOPS_PER_VALUE * batch * channels * height * width
-
-
-def _needs_grad(tensors: Sequence[Tensor | None]) -> bool:
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def _one_per_input(gradients: list[Tensor]) -> tuple[Tensor | None, ...]:

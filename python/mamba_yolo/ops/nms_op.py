@@ -26,7 +26,7 @@ _HEAD_OPTIONS = "float conf_thr, float iou_thr, bool multi_label, bool agnostic,
 
 def nms_rust(boxes: Tensor, scores: Tensor, classes: Tensor | None, iou_thr: float, max_det: int, kind: str) -> Tensor:
     """Indices kept of boxes (N, 4), scores (N,), classes (N,) or None; CPU tensors."""
-    run = _run_nms if is_plain((boxes, scores, classes), boxes.device) else torch.ops.mamba_yolo.nms
+    run = _run_nms if is_plain((boxes, scores, classes)) else torch.ops.mamba_yolo.nms
     return run(boxes, scores, classes, iou_thr, max_det, kind)
 
 
@@ -42,7 +42,7 @@ def nms_head_rust(
     classes: list[int] | None,
 ) -> tuple[Tensor, Tensor]:
     """Rows (B, M, 6 + extra) and counts (B,) of pred (B, 4 + nc + extra, A) on the CPU."""
-    run = _run_head if is_plain((pred,), pred.device) else torch.ops.mamba_yolo.nms_head
+    run = _run_head if is_plain((pred,)) else torch.ops.mamba_yolo.nms_head
     return run(pred, conf_thr, iou_thr, multi_label, agnostic, compat, max_det, num_classes, classes)
 
 
@@ -50,7 +50,7 @@ def fuse_rust(
     boxes: Tensor, scores: Tensor, classes: Tensor | None, iou_thr: float, num_models: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Fused boxes (M, 4), their scores (M,) and the index of the best member of each (M,); CPU tensors."""
-    run = _run_fusion if is_plain((boxes, scores, classes), boxes.device) else torch.ops.mamba_yolo.weighted_box_fusion
+    run = _run_fusion if is_plain((boxes, scores, classes)) else torch.ops.mamba_yolo.weighted_box_fusion
     return run(boxes, scores, classes, iou_thr, num_models)
 
 

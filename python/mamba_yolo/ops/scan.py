@@ -14,7 +14,7 @@ import torch
 
 from mamba_yolo.errors import ShapeError
 from mamba_yolo.ops import scan_cuda
-from mamba_yolo.ops.dispatch import choose_backend
+from mamba_yolo.ops.dispatch import choose_backend, in_dtype
 from mamba_yolo.ops.scan_op import scan
 from mamba_yolo.ops.scan_ref import NUM_DIRECTIONS, selective_scan_ref, ss2d_scan_ref
 
@@ -122,17 +122,17 @@ def ss2d_scan(
         return ss2d_scan_ref(x, proj, dt_weight, dt_bias, A_logs, Ds, height, width)
     wide, dtype = _dtypes(chosen, x, proj)
     y_BLD = scan(
-        x.to(dtype),
+        in_dtype(x, dtype),
         None,
-        proj.to(dtype),
-        dt_weight.to(wide),
-        dt_bias.to(wide),
-        -torch.exp(A_logs.to(wide)),
-        Ds.to(wide),
+        in_dtype(proj, dtype),
+        in_dtype(dt_weight, wide),
+        in_dtype(dt_bias, wide),
+        -torch.exp(in_dtype(A_logs, wide)),
+        in_dtype(Ds, wide),
         (height, width),
         True,
     )
-    return y_BLD.to(x.dtype)
+    return in_dtype(y_BLD, x.dtype)
 
 
 def _dtypes(backend: Backend, x: Tensor, *others: Tensor) -> tuple[torch.dtype, torch.dtype]:
@@ -186,12 +186,12 @@ def check_map(
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
-    if tuple(tensor.shape) != shape:
+    if tensor.shape != shape:
         raise ShapeError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
     if tensor.device != like.device:
         raise ShapeError(f"{name} is on {tensor.device}, the first input on {like.device}; move it there")
 
 
 def _check_parameter(name: str, parameter: Tensor | None, channels: int) -> None:
-    if parameter is not None and tuple(parameter.shape) != (channels,):
+    if parameter is not None and parameter.shape != (channels,):
         raise ShapeError(f"{name} must have shape ({channels},), got {tuple(parameter.shape)}")

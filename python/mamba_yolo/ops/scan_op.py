@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
 from mamba_yolo.ops import scan_cuda, scan_rust
-from mamba_yolo.ops.dispatch import is_plain
+from mamba_yolo.ops.dispatch import is_plain, needs_grad
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,8 +50,8 @@ def scan(
     Plain calls go straight to the kernel: the registered operator alone costs more than a small scan.
     """
     tensors = (x, delta, proj, dt_weight, dt_bias, A, skip)
-    save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    if is_plain(tensors, x.device):
+    save = needs_grad(tensors)
+    if is_plain(tensors):
         if save:
             return _Scan.apply(*tensors, grid, softplus)  # type: ignore[no-any-return]
         return _run_forward(tensors, grid, softplus, False)[0]

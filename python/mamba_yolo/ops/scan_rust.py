@@ -24,9 +24,8 @@ def empty_checkpoints(x: Tensor, dt_weight: Tensor, A: Tensor) -> Tensor:
 
 def run_forward(inputs: Inputs, grid: tuple[int, int], softplus: bool, save: bool) -> tuple[Tensor, Tensor | None]:
     """Output and, when they are to be saved, the checkpoints."""
-    inputs = _contiguous(inputs)
     x, _, _, dt_weight, _, A, _ = inputs
-    y = torch.empty_like(x)
+    y = _dense(x)
     checkpoints = empty_checkpoints(x, dt_weight, A) if save else None
     native.scan_forward(inputs, y, checkpoints, _options(inputs, grid, softplus))
     return y, checkpoints
@@ -36,9 +35,8 @@ def run_backward(
     dy: Tensor, inputs: Inputs, checkpoints: Tensor, grid: tuple[int, int], softplus: bool
 ) -> tuple[Tensor | None, ...]:
     """Gradient of every input."""
-    inputs = _contiguous(inputs)
-    gradients = tuple(None if t is None else torch.empty_like(t) for t in inputs)
-    native.scan_backward(inputs, dy.contiguous(), checkpoints, gradients, _options(inputs, grid, softplus))
+    gradients = tuple(None if t is None else _dense(t) for t in inputs)
+    native.scan_backward(inputs, dy, checkpoints, gradients, _options(inputs, grid, softplus))
     return gradients
 
 
@@ -48,14 +46,6 @@ def _options(inputs: Inputs, grid: tuple[int, int], softplus: bool) -> Any:
     return sizes, grid if delta is None else None, softplus, torch.get_num_threads()
 
 
-def _contiguous(inputs: Inputs) -> Inputs:
-    x, delta, proj, dt_weight, dt_bias, A, skip = inputs
-    return (
-        x.contiguous(),
-        None if delta is None else delta.contiguous(),
-        proj.contiguous(),
-        dt_weight.contiguous(),
-        dt_bias.contiguous(),
-        A.contiguous(),
-        skip.contiguous(),
-    )
+def _dense(x: Tensor) -> Tensor:
+    """Memory for a result of x's shape, row-major whatever x's strides are."""
+    return torch.empty_like(x, memory_format=torch.contiguous_format)

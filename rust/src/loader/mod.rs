@@ -14,10 +14,10 @@ mod tiles;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::augment::{Ranges, Ring};
+use crate::augment::Ring;
 use crate::error::{Error, Result};
 
-pub use planner::{Epoch, Ticket};
+pub use planner::{Course, Epoch, Ticket};
 pub use sample::Target;
 pub use stream::{Batch, BatchStream, Pixels, Running};
 pub use tiles::Keep;
@@ -164,15 +164,14 @@ impl Pipeline {
         Ok(Self { index, settings, tiles })
     }
 
-    /// Start threads that fill this rank's batches of an epoch from sampler position `start` on; `ranges` are the
-    /// augmentations of a training epoch.
+    /// Start threads that fill this rank's batches from an epoch's sampler position `first` on; a training course goes
+    /// on into the epochs after it, validation ends.
     ///
     /// # Errors
     /// [`Error::Argument`] when no thread can be started.
-    pub fn start(&self, key: (u64, u32), start: usize, ranges: Option<Ranges>, threads: usize) -> Result<BatchStream> {
-        let epoch = Epoch::new(key, &self.index, self.settings, ranges);
+    pub fn start(&self, course: Course, at: (u32, usize), threads: usize) -> Result<BatchStream> {
         let maker = sample::Maker::new(Arc::clone(&self.index), Arc::clone(&self.tiles), self.settings.side);
-        stream::start(maker, epoch, self.settings, (start, threads))
+        stream::start(maker, course, self.settings, at, threads)
     }
 
     /// Samples that could not be read and were skipped, and why.

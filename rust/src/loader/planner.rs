@@ -21,6 +21,25 @@ pub struct Ticket {
     pub plan: Option<Plan>,
 }
 
+/// What all epochs of a run have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    /// Seed of order and augmentation.
+    pub seed: u64,
+    /// The augmentations of training pictures; none for validation.
+    pub ranges: Option<Ranges>,
+    /// The epoch from which on pictures are no longer joined with others.
+    pub close_epoch: Option<u32>,
+}
+
+impl Course {
+    /// The augmentations of an epoch.
+    fn ranges(&self, number: u32) -> Option<Ranges> {
+        let closed = |ranges| Ranges { mosaic: 0.0, mixup: 0.0, cutmix: 0.0, copy_paste: 0.0, ..ranges };
+        if self.close_epoch.is_some_and(|from| number >= from) { self.ranges.map(closed) } else { self.ranges }
+    }
+}
+
 /// The order and the numbers of one epoch.
 #[derive(Clone, Debug)]
 pub struct Epoch {
@@ -36,7 +55,8 @@ pub struct Epoch {
 impl Epoch {
     /// Shuffled by (seed, epoch) for training; else in order, or by rising height / width where batches are
     /// rectangular.
-    pub fn new((seed, number): (u64, u32), index: &Index, settings: Settings, ranges: Option<Ranges>) -> Self {
+    pub fn new(course: &Course, number: u32, index: &Index, settings: Settings) -> Self {
+        let seed = course.seed;
         let length = index.paths.len();
         let shuffled = |number| Stream::new(seed, number, 0, Purpose::Order).permutation(length);
         let (order, before) = match settings.kind {
@@ -44,7 +64,7 @@ impl Epoch {
             Kind::Square => ((0..length).collect(), Vec::new()),
             Kind::Rect => (by_aspect(&index.sizes), Vec::new()),
         };
-        Self { seed, number, order, before, window: settings.window(), ranges }
+        Self { seed, number, order, before, window: settings.window(), ranges: course.ranges(number) }
     }
 
     /// Number of positions.
@@ -123,7 +143,7 @@ fn by_aspect(sizes: &[(usize, usize)]) -> Vec<usize> {
 mod tests {
     use std::path::PathBuf;
 
-    use super::Epoch;
+    use super::{Course, Epoch};
     use crate::augment::Ranges;
     use crate::loader::{Index, Kind, Outlines, Settings};
 
@@ -141,7 +161,8 @@ mod tests {
             outlines: Outlines { points: vec![], rings: vec![0], objects: vec![0] },
         };
         let ranges = Ranges { mosaic: 1.0, mixup: 1.0, ..Ranges::default() };
-        Epoch::new((3, number), &index, SETTINGS, Some(ranges))
+        let course = Course { seed: 3, ranges: Some(ranges), close_epoch: Some(3) };
+        Epoch::new(&course, number, &index, SETTINGS)
     }
 
     #[test]
@@ -154,5 +175,12 @@ mod tests {
             let partners = epoch.ticket(position).partners;
             assert!(partners.iter().all(|partner| recent.contains(partner)), "{position}");
         }
+    }
+
+    #[test]
+    fn pictures_stay_alone_from_the_closing_epoch_on() {
+        let scenes = |number| epoch(number).ticket(7).plan.unwrap().scenes;
+        assert!(scenes(2).iter().all(|scene| scene.is_mosaic));
+        assert!([3, 4].iter().all(|&number| scenes(number).iter().all(|scene| !scene.is_mosaic)));
     }
 }

@@ -1,11 +1,13 @@
 //! Threads that fill batches ahead of the consumer: one leads, the others share the slots of the batch in hand.
 //!
 //! The batch in hand is split into slots that the pool fills in any order; the leader passes whole batches on in
-//! order through a bounded queue. Dropping or stopping the stream stops all threads within one picture.
+//! order through a bounded queue. In training it goes on from epoch to epoch, so that the first batches of the next one
+//! wait while the last of this one are in use. Dropping or stopping the stream stops all threads within one picture.
 
 use std::any::Any;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,9 +16,9 @@ use std::time::Duration;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::planner::Epoch;
+use super::planner::{Course, Epoch};
 use super::sample::{Made, Maker};
-use super::{Settings, Target};
+use super::{Settings, Target, Ticket};
 use crate::error::{Error, Result};
 
 /// Finished batches that wait for the consumer.
@@ -55,13 +57,13 @@ pub enum Running {
     Batch(Box<Result<Batch>>),
     /// Nothing yet.
     Waiting,
-    /// The epoch is over, or the stream was stopped.
+    /// Nothing comes any more: the end of validation, or the stream was stopped.
     Done,
 }
 
 type Batches = Receiver<Option<Result<Batch>>>;
 
-/// The batches of one epoch, in order.
+/// The batches of one epoch after the other, in order; of one epoch alone for validation.
 #[derive(Debug)]
 pub struct BatchStream {
     receiver: Mutex<Option<Batches>>,
@@ -109,12 +111,13 @@ impl Drop for BatchStream {
     }
 }
 
-/// Start the threads of an epoch at a position.
+/// Start the threads at an epoch and a position in it.
 pub(super) fn start(
     maker: Maker,
-    epoch: Epoch,
+    course: Course,
     settings: Settings,
-    (first, threads): (usize, usize),
+    (number, first): (u32, usize),
+    threads: usize,
 ) -> Result<BatchStream> {
     let refused = |e: String| Error::Argument(format!("cannot start {threads} loader threads: {e}"));
     let pool = ThreadPoolBuilder::new()
@@ -124,49 +127,55 @@ pub(super) fn start(
         .map_err(|e| refused(e.to_string()))?;
     let (sender, receiver) = sync_channel(PREFETCH);
     let stop = Arc::new(AtomicBool::new(false));
-    let filler = Filler { maker, epoch, settings, stop: Arc::clone(&stop), pool };
+    let filler = Filler { maker, course, settings, stop: Arc::clone(&stop), pool };
     std::thread::Builder::new()
         .name("mamba-yolo-loader".into())
-        .spawn(move || filler.run(first, &sender))
+        .spawn(move || filler.run(number, first, &sender))
         .map_err(|e| refused(e.to_string()))?;
     Ok(BatchStream { receiver: Mutex::new(Some(receiver)), stop, process: std::process::id() })
 }
 
 struct Filler {
     maker: Maker,
-    epoch: Epoch,
+    course: Course,
     settings: Settings,
     stop: Arc<AtomicBool>,
     pool: ThreadPool,
 }
 
 impl Filler {
-    /// Send this rank's batches, then None.
-    fn run(&self, first: usize, sender: &SyncSender<Option<Result<Batch>>>) {
-        let starts = (first..self.epoch.len()).step_by(self.settings.batch_size);
-        for at in starts.skip(self.settings.rank).step_by(self.settings.world) {
-            let end = (at + self.settings.batch_size).min(self.epoch.len());
-            let Some(batch) = self.fill(at..end).transpose() else {
-                return;
-            };
-            let failed = batch.is_err();
-            if sender.send(Some(batch)).is_err() || failed {
-                return;
+    /// Send this rank's batches of every epoch, or of one for validation; then None.
+    fn run(&self, number: u32, mut first: usize, sender: &SyncSender<Option<Result<Batch>>>) {
+        let own = self.settings.rank * self.settings.batch_size;
+        let has_batches = own < self.maker.index().paths.len();
+        let last = if self.course.ranges.is_some() && has_batches { u32::MAX } else { number };
+        for number in number..=last {
+            let epoch = Epoch::new(&self.course, number, self.maker.index(), self.settings);
+            for at in (first + own..epoch.len()).step_by(self.settings.batch_size * self.settings.world) {
+                let end = (at + self.settings.batch_size).min(epoch.len());
+                let Some(batch) = self.fill(&epoch, at..end).transpose() else {
+                    return;
+                };
+                let failed = batch.is_err();
+                if sender.send(Some(batch)).is_err() || failed {
+                    return;
+                }
             }
+            first = 0;
         }
         let _nobody_listens = sender.send(None);
     }
 
     /// The batch of these positions, or none when told to stop.
-    fn fill(&self, positions: Range<usize>) -> Result<Option<Batch>> {
-        let size = self.epoch.batch_size_px(self.maker.index(), self.settings, positions.clone());
+    fn fill(&self, epoch: &Epoch, positions: Range<usize>) -> Result<Option<Batch>> {
+        let size = epoch.batch_size_px(self.maker.index(), self.settings, positions.clone());
         let slot = 3 * size.0 * size.1;
         let at = positions.start;
         let count = positions.len();
         let (images, made) = if self.settings.as_floats {
             let mut images = allocate(count * slot, 0.0f32)?;
             let make = |bytes: &mut Vec<u8>, (k, out): (usize, &mut [f32])| {
-                let made = self.make(at + k, size, bytes);
+                let made = self.make(&epoch.ticket(at + k), size, bytes);
                 out.iter_mut().zip(bytes).for_each(|(out, &mut byte)| *out = f32::from(byte) / 255.0);
                 made
             };
@@ -176,7 +185,8 @@ impl Filler {
         } else {
             let mut images = allocate(count * slot, 0u8)?;
             let slots = images.par_chunks_mut(slot).enumerate();
-            let made = self.pool.install(|| slots.map(|(k, out)| self.make(at + k, size, out)).collect());
+            let made =
+                self.pool.install(|| slots.map(|(k, out)| self.make(&epoch.ticket(at + k), size, out)).collect());
             (Pixels::Bytes(images), made)
         };
         let Some(made) = made.into_iter().collect::<Option<Vec<_>>>() else {
@@ -185,18 +195,21 @@ impl Filler {
         made.into_iter().collect::<Result<Vec<_>>>().map(|made| Some(assemble(images, size, made)))
     }
 
-    /// Fill the slot of a position, or none when told to stop; a panic becomes an error with the file's name.
-    fn make(&self, position: usize, size: (usize, usize), slot: &mut [u8]) -> Option<Result<Made>> {
+    /// Fill the slot of a ticket, or none when told to stop.
+    fn make(&self, ticket: &Ticket, size: (usize, usize), slot: &mut [u8]) -> Option<Result<Made>> {
         if self.stop.load(Ordering::Relaxed) {
             return None;
         }
-        let ticket = self.epoch.ticket(position);
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.maker.make(&ticket, size, slot)));
-        Some(outcome.unwrap_or_else(|panic| {
-            let path = self.maker.index().paths[ticket.sample].display().to_string();
-            Err(Error::Image { path, reason: format!("internal error in a loader thread: {}", words(&*panic)) })
-        }))
+        Some(guarded(&self.maker.index().paths[ticket.sample], || self.maker.make(ticket, size, slot)))
     }
+}
+
+/// What `make` returns for a file; a panic becomes an error with the file's name.
+fn guarded<T>(file: &Path, make: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| {
+        let reason = format!("internal error in a loader thread: {}", words(&*panic));
+        Err(Error::Image { path: file.display().to_string(), reason })
+    })
 }
 
 /// What a panic said.
@@ -221,4 +234,24 @@ fn assemble(images: Pixels, size: (usize, usize), made: Vec<Made>) -> Batch {
     let batch_index = counted.flat_map(|(k, made)| std::iter::repeat_n(k as i64, made.targets.len())).collect();
     let targets = made.into_iter().flat_map(|made| made.targets).collect();
     Batch { images, size, targets, batch_index, sample_index, letterbox }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::guarded;
+    use crate::error::Result;
+
+    #[test]
+    fn a_panic_in_a_thread_is_an_error_that_names_the_file() {
+        for text in ["no such row", "row 7"] {
+            let error = guarded(Path::new("a/b.jpg"), || -> Result<()> { panic!("{text}") }).unwrap_err().to_string();
+            assert!(error.contains("a/b.jpg") && error.contains("internal error in a loader thread"), "{error}");
+            assert!(error.contains(text), "{error}");
+        }
+        let error = guarded(Path::new("b.jpg"), || -> Result<()> { std::panic::panic_any(7) }).unwrap_err();
+        assert!(error.to_string().contains("no message"), "{error}");
+        assert_eq!(guarded(Path::new("c.jpg"), || Ok(3)).unwrap(), 3);
+    }
 }

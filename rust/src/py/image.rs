@@ -75,5 +75,6 @@ fn to_image(pixels: &PyReadonlyArray3<'_, u8>) -> PyResult<Image> {
         let message = format!("image must have shape (H, W, 3) with H, W > 0, got ({height}, {width}, {channels})");
         return Err(Error::Argument(message).into());
     }
-    Ok(Image { height, width, pixels: array.iter().copied().collect() })
+    let pixels = array.as_slice().map_or_else(|| array.iter().copied().collect(), <[u8]>::to_vec);
+    Ok(Image { height, width, pixels })
 }

@@ -11,7 +11,9 @@ use pyo3::prelude::*;
 
 use crate::augment::Ranges;
 use crate::error::Error;
-use crate::loader::{Batch, BatchStream, Index, Keep, Kind, Outlines, Pipeline, Pixels, Running, Settings, Target};
+use crate::loader::{
+    Batch, BatchStream, Course, Index, Keep, Kind, Outlines, Pipeline, Pixels, Running, Settings, Target,
+};
 
 /// How long the interpreter waits before it looks for Ctrl-C.
 const SLICE: Duration = Duration::from_millis(50);
@@ -75,13 +77,14 @@ impl PyPipeline {
         Ok(Self(py.detach(|| Pipeline::new(index, settings, &keep))?))
     }
 
-    /// Start loading; `ranges` are the numbers of `AugmentConfig` in its order, or None for validation.
+    /// Start loading at (epoch, position); `ranges` are the numbers of `AugmentConfig` in its order, or None for
+    /// validation. Training goes on into the epochs after it.
     fn start(
         &self,
         seed: u64,
-        epoch: u32,
-        first: usize,
+        at: (u32, usize),
         ranges: Option<[f64; 15]>,
+        close_epoch: Option<u32>,
         threads: usize,
     ) -> PyResult<PyBatchStream> {
         let ranges = ranges.map(|values| {
@@ -120,7 +123,7 @@ impl PyPipeline {
                 multi_scale,
             }
         });
-        Ok(PyBatchStream(self.0.start((seed, epoch), first, ranges, threads)?))
+        Ok(PyBatchStream(self.0.start(Course { seed, ranges, close_epoch }, at, threads)?))
     }
 
     /// (sample, reason) of each picture that could not be read and was skipped.
@@ -134,13 +137,13 @@ impl PyPipeline {
     }
 }
 
-/// Batches of one epoch.
+/// Batches of one epoch after the other.
 #[pyclass(name = "BatchStream", frozen)]
 pub(super) struct PyBatchStream(BatchStream);
 
 #[pymethods]
 impl PyBatchStream {
-    /// The next batch as arrays, or None at the end; the interpreter runs on while it waits.
+    /// The next batch as arrays, or None where validation ends; the interpreter runs on while it waits.
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Arrays<'py>>> {
         loop {
             match py.detach(|| self.0.wait(SLICE)) {

@@ -58,10 +58,10 @@ impl<T: Float> Kernel for BundleBackward<'_, '_, T> {
             let next = if i > 0 { tiles[i - 1] } else { &[] };
             self.problem.prefetch_proj::<V>(self.b, self.k, next);
             part.prefetch::<V>(tokens);
-            self.load_rows(&mut scratch.rows, tokens);
+            self.problem.load_rows(&mut scratch.rows, (self.b, self.k), tokens);
             let mut tame = true;
             for group in &mut groups {
-                self.load_group(group, tokens);
+                self.load_group(group, tokens, &scratch.rows);
                 self.problem.prefetch_group::<V>(self.problem.x, self.b, group.channels.clone(), next);
                 self.problem.prefetch_group::<V>(self.dy, self.b, group.channels.clone(), next);
                 tame &= group.tile.is_tame(group.params.largest, tokens.len());
@@ -109,22 +109,11 @@ impl<T: Float> BundleBackward<'_, '_, T> {
         }
     }
 
-    /// Puts the tile's rows of proj side by side, which all groups read.
-    #[inline(always)]
-    fn load_rows(&self, rows: &mut [T], tokens: &[u32]) {
-        let Shape { length, directions, .. } = self.problem.shape;
-        let row = self.problem.shape.row();
-        for (to, &token) in rows.chunks_mut(row).zip(tokens) {
-            let from = ((self.b * length + token as usize) * directions + self.k) * row;
-            to.copy_from_slice(&self.problem.proj[from..from + row]);
-        }
-    }
-
     /// Steps and dy of a tile.
     #[inline(always)]
-    fn load_group<V: Vector<Scalar = T>>(&self, group: &mut Group<V>, tokens: &[u32]) {
+    fn load_group<V: Vector<Scalar = T>>(&self, group: &mut Group<V>, tokens: &[u32], rows: &[T]) {
         let channels = self.problem.shape.channels;
-        group.tile.fill::<true>(self.problem, &group.params, (self.b, self.k, group.channels.start), tokens);
+        group.tile.fill::<true>(self.problem, &group.params, (self.b, group.channels.start), tokens, rows);
         group.d_v = [V::zero(); TILE]; // of a short tile too
         for (t, &token) in tokens.iter().enumerate() {
             group.dy[t] = V::load(&self.problem.row(self.dy, self.b, token as usize, channels)[group.channels.clone()]);

@@ -111,17 +111,21 @@ impl<T: Float> Problem<'_, T> {
     pub(super) fn row<'s>(&self, array: &'s [T], b: usize, token: usize, width: usize) -> &'s [T] {
         &array[(b * self.shape.length + token) * width..][..width]
     }
-
-    /// `[dt | B | C]` of a token in direction `k`.
-    #[inline(always)]
-    pub(super) fn proj_row(&self, b: usize, token: usize, k: usize) -> (&[T], &[T], &[T]) {
-        let Shape { length, states, rank, directions, .. } = self.shape;
-        let row = &self.proj[((b * length + token) * directions + k) * self.shape.row()..][..self.shape.row()];
-        (&row[..rank], &row[rank..rank + states], &row[rank + states..])
-    }
 }
 
 impl<T: Float> Problem<'_, T> {
+    /// Puts the rows of proj of a tile side by side in `rows`, (TILE, P): in most orders they lie far apart, and are
+    /// waited for together here instead of one by one in the recurrence.
+    #[inline(always)]
+    pub(super) fn load_rows(&self, rows: &mut [T], (b, k): (usize, usize), tokens: &[u32]) {
+        let Shape { length, directions, .. } = self.shape;
+        let row = self.shape.row();
+        for (to, &token) in rows.chunks_mut(row.max(1)).zip(tokens) {
+            let from = ((b * length + token as usize) * directions + k) * row;
+            to.copy_from_slice(&self.proj[from..from + row]);
+        }
+    }
+
     /// Asks for the rows of proj of a tile to come.
     #[inline(always)]
     pub(super) fn prefetch_proj<V: Vector<Scalar = T>>(&self, b: usize, k: usize, tokens: &[u32]) {
@@ -220,6 +224,12 @@ impl Orders {
     /// K.
     pub fn count(&self) -> usize {
         self.0.len()
+    }
+
+    /// Tokens of tile `i` of direction `k`; none after the last.
+    #[inline(always)]
+    pub(super) fn tile(&self, k: usize, i: usize) -> &[u32] {
+        self.tiles(k).nth(i).unwrap_or_default()
     }
 
     /// Tokens of direction `k`, tile by tile.

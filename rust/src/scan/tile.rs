@@ -48,23 +48,29 @@ impl<V: Vector> Tile<V> {
         Self { u: zero, step: zero, step_u: zero, slope: zero }
     }
 
-    /// Fills the tile for image `b`, direction `k`, channels from `first` on; slopes only where they are asked for.
+    /// Fills the tile for image `b`, channels from `first` on, from its rows of proj (TILE, P); slopes only where they
+    /// are asked for.
     #[inline(always)]
     pub(super) fn fill<const SLOPE: bool>(
         &mut self,
         problem: &Problem<'_, V::Scalar>,
         params: &GroupParams<V>,
-        (b, k, first): (usize, usize, usize),
+        (b, first): (usize, usize),
         tokens: &[u32],
+        rows: &[V::Scalar],
     ) {
+        let row = problem.shape.row();
+        let dt = |t: usize| &rows[t * row..][..problem.shape.rank];
         let channels = problem.shape.channels;
         let last = channels.min(first + V::W);
         let load = |array, token: u32| V::load(&problem.row(array, b, token as usize, channels)[first..last]);
         for (t, &token) in tokens.iter().enumerate() {
             self.u[t] = load(problem.x, token);
-            self.step[t] = problem.delta.map_or(params.dt_bias, |delta| params.dt_bias.add(load(delta, token)));
+            self.step[t] = match problem.delta {
+                Some(delta) => params.dt_bias.add(load(delta, token)), // no closure: plain arrays would call it
+                None => params.dt_bias,
+            };
         }
-        let dt = |t: usize| problem.proj_row(b, tokens[t] as usize, k).0;
         let whole = tokens.len() / ABREAST * ABREAST;
         for t in (0..whole).step_by(ABREAST) {
             self.project(params, t, [dt(t), dt(t + 1), dt(t + 2), dt(t + 3)]);

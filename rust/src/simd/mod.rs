@@ -83,7 +83,7 @@ pub trait Vector: Copy + Send + Sync + 'static {
         s.copy_from_slice(&lanes[..s.len()]);
     }
 
-    /// Asks for `values` to be brought near; a hint.
+    /// Asks for `values` to be brought to the second cache; a hint. Lines of a column share one set of the first cache.
     #[inline(always)]
     fn prefetch(_values: &[Self::Scalar]) {}
 
@@ -122,6 +122,18 @@ pub trait Vector: Copy + Send + Sync + 'static {
         p
     }
 
+    /// The same of an even number of coefficients, even and odd powers apart: half as long a chain of operations.
+    #[inline(always)]
+    fn two_chains(coefficients: &[Self::Scalar], x: Self) -> Self {
+        let square = x.mul(x);
+        let (mut odd, mut even) = (Self::splat(coefficients[0]), Self::splat(coefficients[1]));
+        for pair in coefficients[2..].chunks_exact(2) {
+            odd = odd.fma(square, Self::splat(pair[0]));
+            even = even.fma(square, Self::splat(pair[1]));
+        }
+        odd.fma(x, even)
+    }
+
     /// Softplus and its derivative, as torch defines them: the identity above 20.
     #[inline(always)]
     fn softplus(self) -> (Self, Self) {
@@ -130,10 +142,10 @@ pub trait Vector: Copy + Send + Sync + 'static {
         let rest = minus_abs.mul(Self::splat(Self::Scalar::LOG2_E_REST));
         let exponent = minus_abs.fma(Self::splat(Self::Scalar::LOG2_E), rest);
         let z = Self::splat(Self::Scalar::EXP2_RANGE.0).max(exponent).exp2_in_range(); // e^-|v|
-        let log1p = z.mul(Self::polynomial(Self::Scalar::LOG1P, z.add(z).sub(one)));
+        let log1p = Self::two_chains(Self::Scalar::LOG1P, z.add(z).sub(one));
         let small = one.div(one.add(z));
         let sigmoid = self.select_greater(zero, small, z.mul(small));
-        let value = zero.max(self).add(log1p);
+        let value = log1p.fma(z, zero.max(self));
         match Self::Scalar::SOFTPLUS_LINEAR_ABOVE.map(Self::splat) {
             None => (value, sigmoid),
             Some(limit) => (self.select_greater(limit, self, value), self.select_greater(limit, one, sigmoid)),

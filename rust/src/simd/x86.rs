@@ -85,7 +85,7 @@ impl Vector for Avx512 {
     fn prefetch(values: &[f32]) {
         for line in values.chunks(LINE) {
             // SAFETY: a hint, which every x86-64 has.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
         }
     }
     #[inline(always)]
@@ -194,7 +194,7 @@ impl Vector for Avx2 {
     fn prefetch(values: &[f32]) {
         for line in values.chunks(LINE) {
             // SAFETY: a hint, which every x86-64 has.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
         }
     }
     #[inline(always)]
