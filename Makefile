@@ -7,7 +7,7 @@ NATIVE := python/mamba_yolo/_rust.abi3.so
 RUST_SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
 .DEFAULT_GOAL := help
-.PHONY: help install build demo test test-rust test-python lint types fmt bench bench-peers wheel wheel-check clean
+.PHONY: help install build demo test test-rust test-python fuzz lint types fmt bench bench-peers wheel wheel-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ test-rust:
 
 test-python: build
 	$(BIN)/python -m pytest -q
+
+SECONDS ?= 60
+fuzz: build ## Damage pictures, labels, masks and boxes, SECONDS=60 each
+	cd tests && ../$(BIN)/python -m fuzz $(SECONDS)
 
 lint: build ## Check style: ruff, rustfmt, clippy, import layers
 	$(BIN)/ruff check .

@@ -82,3 +82,15 @@ def test_damage_is_judged_by_the_general_decoder():
             continue
         same += np.array_equal(ours, pillow(bytes(damaged)))
     assert same > 100
+
+
+def test_headers_that_libjpeg_turbo_refuses_are_refused():
+    """Found by fuzzing: a table number beyond the four, and a second frame."""
+    whole = encode(noisy(16, 16, 3, 0.5), quality=90, subsampling=0)
+    frame = whole.index(b"\xff\xc0")
+    number = bytearray(whole)
+    number[frame + 12] = 128
+    twice = whole[: frame + 19] + whole[frame:]
+    for data in (bytes(number), twice):
+        with pytest.raises(ImageError, match="damaged JPEG"):
+            decode_image(data)
