@@ -19,7 +19,7 @@ mod _rust {
     #[pymodule_export]
     use super::image::{decode_bytes, decode_file, image_sizes, letterbox};
     #[pymodule_export]
-    use super::labels::{files_below, scan_labels};
+    use super::labels::{files_below, label_file, scan_labels};
     #[pymodule_export]
     use super::loader::{PyBatchStream, PyPipeline};
     #[pymodule_export]
