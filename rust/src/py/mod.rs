@@ -1,6 +1,7 @@
 //! The only rooms that name pyo3: checks, conversions and the export list. No arithmetic here.
 #![allow(clippy::needless_pass_by_value, reason = "pyo3 hands over arguments by value")]
 
+mod arrays;
 mod errors;
 mod fused;
 mod image;
