@@ -5,6 +5,7 @@ They keep the interfaces of mamba_yolo.data, the detector and the loss, so the e
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from mamba_yolo.config import AugmentConfig, DetectorConfig, TrainConfig
+from mamba_yolo.engine.checkpoint import _read
 from mamba_yolo.types import Batch, RawDetections, Sample
 
 IMGSZ = 64
@@ -137,7 +139,7 @@ class TinyParts(NamedTuple):
 class TinyLoss:
     """A smooth function of the outputs; the cell at the centre of a box should have a high score for its class."""
 
-    def __init__(self, num_classes, strides=(8, 16, 32), box=7.5, cls=0.5, dfl=1.5):
+    def __init__(self, num_classes, strides=(8, 16, 32), box=7.5, cls=0.5, dfl=1.5, class_weights=None):
         self.num_classes = num_classes
 
     def __call__(self, raw, boxes, classes, batch_index):
@@ -175,3 +177,21 @@ def install(patch):
 def tiny_detector(num_classes=2, seed=0):
     torch.manual_seed(seed)
     return TinyDetector(DetectorConfig(num_classes=num_classes))
+
+
+def assert_same_run(a, b):
+    """Every tensor of both files bit for bit, and every figure but the time."""
+    for name in ("last", "best"):
+        first, second = (_read(f / "weights" / f"{name}.safetensors")[0] for f in (a, b))
+        assert first.keys() == second.keys()
+        assert [k for k in first if not torch.equal(first[k], second[k])] == []
+    rows = [[json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()] for f in (a, b)]
+    for row in rows[0] + rows[1]:
+        row.pop("time")
+        row["validation"].pop("speed_ms")
+    assert rows[0] == rows[1]
+    columns = [
+        [line.split(",")[:1] + line.split(",")[2:] for line in (f / "results.csv").read_text().splitlines()]
+        for f in (a, b)
+    ]
+    assert columns[0] == columns[1]

@@ -5,17 +5,21 @@ Test: tests/engine/test_train.py, tests/engine/test_resume.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from mamba_yolo.data import Loader, open_dataset
+from mamba_yolo.engine.autobatch import chosen_batch
 from mamba_yolo.engine.callbacks import Run
-from mamba_yolo.engine.checkpoint import fit_classes, load_model
+from mamba_yolo.engine.checkpoint import fit_classes
 from mamba_yolo.engine.device import pick_device
 from mamba_yolo.engine.ema import Ema
+from mamba_yolo.engine.finetune import starting_model
+from mamba_yolo.engine.freeze import freeze
 from mamba_yolo.engine.norms import NormMomentum
 from mamba_yolo.engine.optim import Plan, build_optimizer, make_plan
 from mamba_yolo.engine.recorder import Recorder
@@ -23,8 +27,9 @@ from mamba_yolo.engine.resume import find_checkpoint, restore, resumed_config
 from mamba_yolo.engine.runs import new_run_folder
 from mamba_yolo.engine.schedule import ema_tau
 from mamba_yolo.engine.step import Stepper, choose_precision
+from mamba_yolo.engine.writer import Writer
 from mamba_yolo.errors import CheckpointError, DataError, NotYetError
-from mamba_yolo.losses.detection import DetectionLoss
+from mamba_yolo.losses.detection import DetectionLoss, rarity_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +51,7 @@ class Training:
         best_fitness: of the best epoch so far.
         best_epoch: its number from 1; 0 before the first validation.
         seconds: time spent on epochs so far.
+        writer: brings checkpoints to the disk.
     """
 
     config: TrainConfig
@@ -63,6 +69,7 @@ class Training:
     best_fitness: float = -1.0
     best_epoch: int = 0
     seconds: float = 0.0
+    writer: Writer = field(default_factory=Writer)
 
     @property
     def best_path(self) -> Path:
@@ -93,10 +100,11 @@ def start(
     train_set, val_set = open_dataset(config.data, split="train"), open_dataset(config.data, split="val")
     _check_boxes(train_set, config)
     torch.manual_seed(config.seed)
-    detector = _starting_model(config, model, names, train_set.names, reporter)
+    detector = starting_model(config, model, names, train_set.names, reporter)
     if detector.config.task == "segment":
         raise NotYetError("training of masks is not in this version; train a detector, such as model=mamba-yolo-t")
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    config = dataclasses.replace(config, batch=chosen_batch(config, detector, len(train_set), reporter))
     folder = new_run_folder(config.project, config.name)
     loaders = _loaders(config, (train_set, val_set), hook)
     return _assemble(config, folder, detector, loaders, reporter=reporter, callbacks=callbacks, epoch=0)
@@ -112,6 +120,11 @@ def resume(config: TrainConfig, reporter: Reporter, callbacks: Sequence[Callback
     train_set, val_set = open_dataset(config.data, split="train"), open_dataset(config.data, split="val")
     if train_set.names != checkpoint.names:
         raise CheckpointError(f"{path}: the classes of {config.data} are not those of this run; start a new one")
+    if state.images not in (0, len(train_set)):
+        raise CheckpointError(
+            f"{path}: this run trains on {state.images} images, {config.data} has {len(train_set)} now; bring them "
+            f"back, or start a new run with --model {path}"
+        )
     detector, _ = fit_classes(checkpoint.arch, checkpoint.weights, checkpoint.arch.num_classes, str(path))
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     folder, loaders = path.resolve().parent.parent, _loaders(config, (train_set, val_set), hook)
@@ -167,16 +180,18 @@ def _assemble(
     loader, val_loader = loaders
     train_set = loader.dataset
     device = next(detector.parameters()).device
+    freeze(detector, config.freeze)
     plan = make_plan(config, len(loader), len(train_set.names))
     stepper = Stepper(
         model=detector,
-        criterion=DetectionLoss(len(train_set.names), detector.strides, config.box, config.cls, config.dfl),
+        criterion=_criterion(config, detector, train_set),
         optimizer=build_optimizer(detector, plan),
         ema=Ema(detector, config.ema, ema_tau(plan.steps)),
         norms=NormMomentum(detector, config.epochs * len(loader)),
-        precision=choose_precision(device, config.amp),
+        precision=choose_precision(device, config.amp, config.amp_dtype),
         device=device,
         clip=config.clip,
+        say=reporter.say,
     )
     recorder = Recorder(folder, config, epoch)
     reporter.say(
@@ -189,26 +204,13 @@ def _assemble(
     )
 
 
-def _starting_model(
-    config: TrainConfig,
-    model: Detector | None,
-    names: Mapping[int, str] | None,
-    data_names: Mapping[int, str],
-    reporter: Reporter,
-) -> Detector:
-    """The given detector, or that of config.model, with as many classes as the data."""
-    if model is None:
-        preset = not config.model.endswith((".safetensors", ".pt", ".pth"))
-        loaded = load_model(config.model, num_classes=len(data_names), variant=config.variant if preset else None)
-        detector, not_taken = loaded.detector, loaded.not_taken
-        names = None if preset else loaded.names
-    else:
-        detector, not_taken = fit_classes(model.config, model.state_dict(), len(data_names), "model")
-    if not_taken:
-        reporter.say(f"other classes: {len(not_taken)} class layers of the head start at random, all else is taken")
-    elif names is not None and dict(names) != dict(data_names):
-        reporter.say("other class names than the weights had: their class layers are taken as a start")
-    return detector
+def _criterion(config: TrainConfig, detector: Detector, train_set: Dataset) -> DetectionLoss:
+    weights = None
+    if config.class_weights:
+        classes = np.concatenate([np.zeros(0, np.int64), *(train_set[i].classes for i in range(len(train_set)))])
+        counts = torch.from_numpy(np.bincount(classes, minlength=len(train_set.names)))
+        weights = rarity_weights(counts, config.class_weights)
+    return DetectionLoss(len(train_set.names), detector.strides, config.box, config.cls, config.dfl, weights)
 
 
 def _check_boxes(train_set: Dataset, config: TrainConfig) -> None:

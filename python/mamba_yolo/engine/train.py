@@ -7,6 +7,7 @@ reach the disk in an order that leaves no gap. Test: tests/engine/test_train.py,
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mamba_yolo.engine.callbacks import BATCHES_SHOWN, Callback, describe
-from mamba_yolo.engine.checkpoint import Checkpoint, fit_classes, save
+from mamba_yolo.engine.checkpoint import Checkpoint, fit_classes, saved_epoch
 from mamba_yolo.engine.checkpoint import load as load_checkpoint
+from mamba_yolo.engine.freeze import train_unfrozen
 from mamba_yolo.engine.memory import keep_freed_memory
 from mamba_yolo.engine.pictures import Pictures
 from mamba_yolo.engine.prepare import Training, describe_run, resume, start
@@ -24,7 +26,7 @@ from mamba_yolo.engine.progress import Reporter, memory_note
 from mamba_yolo.engine.resume import capture
 from mamba_yolo.engine.step import Losses
 from mamba_yolo.engine.validate import validate
-from mamba_yolo.errors import TrainingError
+from mamba_yolo.errors import SaveError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from mamba_yolo.engine.metrics import Metrics
     from mamba_yolo.models.detector import Detector
 
+SECONDS_PER_HOUR = 3600
 # How far the figures of the reloaded best file may be off: a CPU repeats itself, a GPU chooses algorithms as it goes.
 REPRODUCTION_TOLERANCE = {"cpu": 1e-6, "cuda": 2e-3}
 
@@ -96,16 +99,36 @@ def train(
     try:
         for epoch in range(training.epoch, training.config.epochs):
             _run_epoch(training, epoch)
-            if training.epoch - training.best_epoch >= training.config.patience and training.best_epoch:
-                reporter.say(f"no better epoch in {training.config.patience}: stopped after epoch {training.epoch}")
+            if reason := _reason_to_stop(training):
+                reporter.say(f"{reason}: stopped after epoch {training.epoch}")
                 break
+        training.writer.wait()
         metrics = _prove_best(training)
-    except KeyboardInterrupt:
-        where = f"{training.last_path}; go on with --resume --model {training.last_path}"
-        reporter.say(f"interrupted: epoch {training.epoch} is safe in {where}" if training.epoch else "interrupted")
+    except BaseException:
+        _say_what_is_safe(training)
         raise
     training.tell(lambda c: c.on_run_end(training.folder, metrics))
     return TrainResult(training.folder, training.best_path, metrics, training.best_epoch, training.epoch)
+
+
+def _reason_to_stop(training: Training) -> str:
+    """Why a run ends before its last epoch, or nothing."""
+    config = training.config
+    if training.best_epoch and training.epoch - training.best_epoch >= config.patience:
+        return f"no better epoch in {config.patience}"
+    if config.time and training.seconds >= config.time * SECONDS_PER_HOUR:
+        return f"{config.time:g} hours are over"
+    return ""
+
+
+def _say_what_is_safe(training: Training) -> None:
+    """The way back into a run that ends with an error or an interrupt, once its files are on the disk."""
+    with contextlib.suppress(SaveError):  # of a disk that is full: what was there before is still there
+        training.writer.wait()
+    path = training.last_path
+    epoch = saved_epoch(path) if path.is_file() else 0
+    if 0 < epoch < training.config.epochs:
+        training.reporter.say(f"stopped: epoch {epoch} is safe in {path}; go on with --resume --model {path}")
 
 
 def _run_epoch(training: Training, epoch: int) -> None:
@@ -132,7 +155,7 @@ def _run_epoch(training: Training, epoch: int) -> None:
 def _train_epoch(training: Training, epoch: int) -> tuple[Losses, list[float]]:
     """One pass over the training split; returns mean losses and the last learning rates."""
     config, stepper, count = training.config, training.stepper, len(training.loader)
-    stepper.model.train()
+    train_unfrozen(stepper.model)
     sums = np.zeros(3)
     with training.reporter.bar(f"epoch {epoch + 1}/{config.epochs}", count) as bar:
         for index, batch in enumerate(training.loader.epoch(epoch)):
@@ -167,6 +190,7 @@ def _validate(training: Training, detector: Detector | None = None) -> Metrics:
 
 def _save(training: Training, epoch: int, metrics: Metrics | None) -> None:
     """Write best, where this epoch is, then last: a kill in between repeats the epoch and writes best again."""
+    files: list[tuple[Path, Checkpoint]] = []
     config, ema = training.config, training.stepper.ema.module
     weights = Checkpoint(
         arch=ema.config,  # type: ignore[arg-type]
@@ -177,8 +201,10 @@ def _save(training: Training, epoch: int, metrics: Metrics | None) -> None:
         figures=metrics.figures() if metrics else {},
     )
     if metrics is not None and metrics.fitness >= training.best_fitness:
-        save(training.best_path, weights)
+        files.append((training.best_path, weights))
         training.best_fitness, training.best_epoch = metrics.fitness, epoch
+    if config.save_period and epoch % config.save_period == 0:
+        files.append((training.last_path.with_name(f"epoch{epoch}.safetensors"), weights))
     state = capture(
         training.stepper,
         config,
@@ -187,8 +213,10 @@ def _save(training: Training, epoch: int, metrics: Metrics | None) -> None:
         best_fitness=training.best_fitness,
         best_epoch=training.best_epoch,
         seconds=training.seconds,
+        images=len(training.train_set),
     )
-    save(training.last_path, dataclasses.replace(weights, resume=state))
+    files.append((training.last_path, dataclasses.replace(weights, resume=state)))
+    training.writer.put(files)
 
 
 def _prove_best(training: Training) -> Metrics:
