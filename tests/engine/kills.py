@@ -20,6 +20,8 @@ from mamba_yolo.engine import checkpoint, recorder, step
 from mamba_yolo.engine.progress import Reporter
 from mamba_yolo.engine.train import train
 
+EPOCHS = 3
+
 
 class Moments:
     """Counts; at number `last` the process is gone."""
@@ -69,8 +71,11 @@ def watch(moment):
 def run(folder):
     """Start, or go on with what there is, to the end; returns the run folder."""
     tiny.install(setattr)
-    resumes = (folder / "train/weights/last.safetensors").is_file()
-    config = tiny.tiny_config(folder, epochs=3, resume=resumes)
+    last = folder / "train/weights/last.safetensors"
+    resumes = last.is_file()
+    if resumes and checkpoint.saved_epoch(last) == EPOCHS:  # killed when all was done
+        return folder / "train"
+    config = tiny.tiny_config(folder, epochs=EPOCHS, resume=resumes)
     return train(config, model=None if resumes else tiny.tiny_detector(), progress=Reporter(quiet=True)).run_dir
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from engine import tiny
-from mamba_yolo.engine import checkpoint
 from mamba_yolo.engine.callbacks import Callback
 from mamba_yolo.engine.progress import Reporter
 from mamba_yolo.engine.train import train
