@@ -97,7 +97,7 @@ def child(folder, last, delay_s=None):
 
 
 def main(top, points):
-    print(run(top / "straight"))  # and everything is imported for the children
+    print(run(top / "straight"))  # noqa: T201 - and everything is imported for the children
     for point in points:
         folder = top / point.replace(":", "")
         folder.mkdir()
@@ -106,7 +106,7 @@ def main(top, points):
                 break
         else:
             assert child(folder, -1)
-        print((folder / "done").read_text(), flush=True)
+        print((folder / "done").read_text(), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

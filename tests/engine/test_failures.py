@@ -78,7 +78,7 @@ def test_folder_that_turns_read_only(tmp_path, straight, capsys, monkeypatch):
 
 def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SaveError, match="cannot make a run folder .*choose another --project"):
+    with pytest.raises(SaveError, match=r"cannot make a run folder .*choose another --project"):
         train(tiny.tiny_config(tmp_path / "file"), model=tiny.tiny_detector(), progress=QUIET)
 
 
@@ -86,7 +86,7 @@ def test_run_folder_that_is_not_ours(tmp_path, monkeypatch):
     (tmp_path / "train").mkdir()
     (tmp_path / "train/weights").write_text("")
     monkeypatch.setattr(prepare, "new_run_folder", lambda project, name: tmp_path / "train")
-    with pytest.raises(SaveError, match="cannot write .*make it writable"):
+    with pytest.raises(SaveError, match=r"cannot write .*make it writable"):
         train(tiny.tiny_config(tmp_path), model=tiny.tiny_detector(), progress=QUIET)
 
 

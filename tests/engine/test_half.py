@@ -62,6 +62,11 @@ def test_step_is_close_to_that_in_float32(amp_dtype, rel):
     assert half.layer.weight.dtype == torch.float32
 
 
+def many_steps(s, count):
+    for _ in range(count):
+        step(s, batches(4)[0])
+
+
 class Steep(tiny.TinyLoss):
     """A finite loss whose scaled gradient overflows; infinite at any scale with slope 1e38."""
 
@@ -82,8 +87,7 @@ def test_overflow_skips_the_step_and_halves_the_scale():
     step(s, batches(4)[0])
     assert torch.equal(model.layer.weight, before)
     assert s.precision.scaler.get_scale() == scale / 2
-    for _ in range(12):
-        step(s, batches(4)[0])
+    many_steps(s, 12)
     assert not torch.equal(model.layer.weight, before)
 
 
@@ -92,9 +96,8 @@ def test_overflow_at_every_scale_is_an_error():
     loss.slope = 1e30
     s = stepper(Plain(), loss)
     s.precision = choose_precision(CPU, True, "float16")
-    with pytest.raises(TrainingError, match="a gradient is not finite .* try amp=False"):
-        for _ in range(60):
-            step(s, batches(4)[0])
+    with pytest.raises(TrainingError, match=r"a gradient is not finite .* try amp=False"):
+        many_steps(s, 60)
 
 
 def test_scaler_goes_on_where_it_was(tmp_path, monkeypatch):
