@@ -1,7 +1,7 @@
 """What an epoch of training takes beside forward, backward and optimizer; the first step; the stall of a checkpoint.
 
-Run: `pytest benches/test_epoch.py --benchmark-only -s`. n at 320 px on the packaged photographs, in this process. There is no
-peer: the figures are shares of our own epoch. That training is the same with all of it is held in tests/engine.
+Run: `pytest benches/test_epoch.py --benchmark-only -s`. n at 320 px on the packaged photographs, in this process. There
+is no peer: the figures are shares of our own epoch. That training is the same with all of it is held in tests/engine.
 """
 
 from __future__ import annotations
