@@ -24,7 +24,7 @@ class Clock:
     """Seconds in some functions, by epoch."""
 
     def __init__(self, monkeypatch):
-        self.patch, self.parts, self.first_step = monkeypatch, [], None
+        self.patch, self.now, self.epochs, self.first_step = monkeypatch, {}, [], None
 
     def watch(self, owner, name, part):
         real = getattr(owner, name)
@@ -35,7 +35,7 @@ class Clock:
                 return real(*args, **kwargs)
             finally:
                 now = time.perf_counter()
-                self.parts[-1][part] = self.parts[-1].get(part, 0.0) + now - start
+                self.now[part] = self.now.get(part, 0.0) + now - start
                 if part == "network" and self.first_step is None:
                     self.first_step = now
 
@@ -45,10 +45,9 @@ class Clock:
         real = training_loop._run_epoch
 
         def timed(*args):
-            self.parts.append({})
-            start = time.perf_counter()
+            self.now, start = {}, time.perf_counter()
             real(*args)
-            self.parts[-1]["all"] = time.perf_counter() - start
+            self.epochs.append({**self.now, "all": time.perf_counter() - start})
 
         self.patch.setattr(training_loop, "_run_epoch", timed)
 
@@ -71,7 +70,7 @@ def test_epoch(benchmark, figure, tmp_path, clock):
     start = time.perf_counter()
     benchmark.pedantic(training_loop.train, (config,), {"progress": Reporter(quiet=True)}, rounds=1)
     figure("start of train to first gradients, n, 320 px", (clock.first_step - start) * 1e3)
-    for number, parts in enumerate(clock.parts[1:], 2):
+    for number, parts in enumerate(clock.epochs[1:], 2):
         whole = parts["all"] - parts.get("validation", 0.0)
         beside = whole - parts["network"] - parts["optimizer"]
         figure(f"epoch {number}, beside forward, backward and optimizer", 100 * beside / whole, unit="% of the epoch")
