@@ -1,11 +1,14 @@
 """One training step: uint8 batch to device, autocast forward, loss, backward; every few batches clip, step, average.
 
 The loss is a sum over the images of the batch, so gradients of accumulated batches simply add up to those of one large
-batch. A loss or gradient that is not finite stops the run before any weight changes. Test: tests/engine/test_step.py.
+batch. With several ranks each has a share of the batch: losses are divided by the target scores of all shares,
+gradients are summed. A loss or gradient that is not finite stops the run before any weight changes.
+Test: tests/engine/test_step.py, tests/engine/test_ranks.py.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from mamba_yolo.engine.optim import set_rates
+from mamba_yolo.engine.ranks import ALONE, Ranks
+from mamba_yolo.engine.syncnorm import blank_forward
+from mamba_yolo.engine.tally import Tally
 from mamba_yolo.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -70,6 +76,7 @@ class Stepper:
     Attributes:
         step: batches seen since the start of the run.
         waiting: batches whose gradients wait for the next optimizer step.
+        ranks: the processes that share every batch.
     """
 
     model: nn.Module
@@ -82,6 +89,7 @@ class Stepper:
     clip: float
     step: int = 0
     waiting: int = 0
+    ranks: Ranks = ALONE
 
     def __call__(self, batch: Batch, rates: Rates, *, last: bool, files: Callable[[], Sequence[str]]) -> Losses:
         """Train on one batch; the optimizer steps when enough batches wait, and at the last of an epoch.
@@ -101,18 +109,43 @@ class Stepper:
         with autocast:
             raw = self.model(network_input(batch.images, self.device))
         parts = batch_losses(raw, batch, self.criterion, self.device)
-        losses = Losses(float(parts.box), float(parts.cls), float(parts.dfl))
-        if not torch.isfinite(parts.total):
+        total, losses = self._of_all_ranks(parts, len(batch.images))
+        if not torch.isfinite(total):
             raise TrainingError(self._explain("the loss is not finite", files()))
-        self.precision.scaler.scale(parts.total).backward()  # type: ignore[no-untyped-call]
+        if not all(map(math.isfinite, losses)):
+            raise self.ranks.lost("the loss of another rank is not finite")
+        self.precision.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         self.step += 1
         self.waiting += 1
         if last or self.waiting >= rates.accumulate:
             self._update(files)
         return losses
 
+    def idle(self, rates: Rates) -> Losses:
+        """Take part in the last step of an epoch without a batch: other ranks have some."""
+        set_rates(self.optimizer, rates)
+        self.norms.next_batch()
+        nothing = blank_forward(self.model, self.device)
+        whole = Tally(*self.ranks.total(torch.zeros(5, dtype=torch.float64)).tolist())
+        if not all(map(math.isfinite, whole)):
+            raise self.ranks.lost("the loss of another rank is not finite")
+        self.precision.scaler.scale(nothing).backward()  # type: ignore[no-untyped-call]
+        self.step += 1
+        self._update(list)
+        return Losses(*whole.parts())
+
+    def _of_all_ranks(self, parts: DetectionLossParts, images: int) -> tuple[Tensor, Losses]:
+        """This rank's share of the whole batch's loss, to be differentiated, and the parts of the whole."""
+        if self.ranks.world_size == 1:
+            return parts.total, Losses(float(parts.box), float(parts.cls), float(parts.dfl))
+        mine = Tally.of(parts, images)
+        whole = Tally(*self.ranks.total(torch.tensor(mine, dtype=torch.float64)).tolist())
+        share = whole.images / mine.images * mine.divisor / whole.divisor
+        return parts.total * share, Losses(*whole.parts())
+
     def _update(self, files: Callable[[], Sequence[str]]) -> None:
         scaler = self.precision.scaler
+        self.ranks.add_gradients(self.model)
         scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         if not scaler.is_enabled() and not torch.isfinite(norm):
@@ -121,6 +154,7 @@ class Stepper:
         scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.waiting = 0
+        self.ranks.average_statistics(self.model)
         self.ema.update(self.model)
 
     def _explain(self, what: str, files: Sequence[str]) -> str:
