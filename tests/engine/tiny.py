@@ -153,7 +153,9 @@ class TinyLoss:
         target[batch_index, classes, cells[:, 1], cells[:, 0]] = 1
         cls = nn.functional.binary_cross_entropy_with_logits(level[:, 64:], target)
         box = sum(m[:, :64].square().mean() for m in raw.levels)
-        return TinyParts((cls + box) * len(level), box.detach(), cls.detach(), box.detach() * 0, torch.tensor(len(level)))
+        return TinyParts(
+            (cls + box) * len(level), box.detach(), cls.detach(), box.detach() * 0, torch.tensor(len(level))
+        )
 
 
 def tiny_config(folder, **options):

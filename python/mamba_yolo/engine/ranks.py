@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from mamba_yolo.engine.device import pick_device
 from mamba_yolo.errors import ConfigError, RankLostError
@@ -191,14 +193,25 @@ def join(devices: str) -> Iterator[Ranks]:
             torch.cuda.set_device(device)
         found = distributed.is_initialized()  # somebody's own program did it, and ends it
         if not found:
-            backend = "nccl" if device.type == "cuda" else "gloo"
-            distributed.init_process_group(backend, rank=place.rank, world_size=place.world_size)
+            _open_group(device, place)
         yield Ranks(place.rank, place.world_size, device)
         if not found:
             distributed.destroy_process_group()
     except Exception:
         time.sleep(SECONDS_BEHIND_RANK_0 * (place.rank > 0))
         raise
+
+
+def _open_group(device: torch.device, place: Place) -> None:
+    """Find the others; the store of torchrun's agent may still hold the addresses of processes of an earlier life."""
+    store = next(iter(rendezvous("env://", rank=place.rank, world_size=place.world_size)))[0]
+    life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=PrefixStore(f"mamba-yolo/{life}", store),
+        rank=place.rank,
+        world_size=place.world_size,
+    )
 
 
 def start_processes(count: int, module: str, argument: str) -> str | None:

@@ -44,8 +44,8 @@ class SyncedNorm(nn.BatchNorm2d):
         var_C = (square_C - mean_C**2).clamp(min=0)
         self._follow(mean_C.detach(), var_C.detach(), total)
         scale_C = self.weight * (var_C + self.eps).rsqrt().float()
-        shift_C = self.bias - mean_C.float() * scale_C
-        return (x * scale_C[:, None, None] + shift_C[:, None, None]).to(input.dtype)
+        centred = x - mean_C.float()[:, None, None]  # before the scale: a large mean would swallow what varies
+        return (centred * scale_C[:, None, None] + self.bias[:, None, None]).to(input.dtype)
 
     def _follow(self, mean_C: Tensor, var_C: Tensor, n: Tensor) -> None:
         """Running statistics, the variance unbiased as in torch."""
