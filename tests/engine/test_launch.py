@@ -24,7 +24,7 @@ from mamba_yolo.engine.ranks import start_processes
 from mamba_yolo.engine.train import train
 from mamba_yolo.errors import BackendError, ConfigError, DataError, MambaYoloError, RankLostError, TrainingError
 
-DATA = Path(mamba_yolo.__file__).parent / "assets/bccd-mini/data.yaml"
+DATA = Path(mamba_yolo.__file__).parent / "assets/bccd_mini/data.yaml"
 OPTIONS = {"device": "cpu,cpu", "model": "mamba-yolo-n", "imgsz": 64, "batch": 4, "plots": False, "workers": 1}
 
 
@@ -110,7 +110,7 @@ def test_missing_gpu_hooks_and_callbacks_are_refused(tmp_path):
     config = tiny.tiny_config(tmp_path, device="cpu,cpu")
     for options in ({"hook": print}, {"callbacks": [Callback()]}):
         with pytest.raises(
-            ConfigError, match="know no hook or callback of this one; start your own script with torchrun"
+            ConfigError, match="know no hook or callback of this one"
         ):
             train(config, **options)
 

@@ -17,14 +17,14 @@ from mamba_yolo.engine.ranks import Place, Ranks, _device_of, join, place_of_pro
 from mamba_yolo.errors import ConfigError
 
 WORKER = "rank_worker.py"
-UNEVEN = ["batch=6", "nbs=6", "optimizer=sgd"]  # of 8 images: shares of 3, 3 and 2, 0
+UNEVEN = ["batch=6", "nbs=6", "optimizer=sgd", "lr0=0.001", "warmup_bias_lr=0.001"]  # of 8 images: shares of 3, 3 and 2, 0
 
 
 def rows(folder):
     return [json.loads(line) for line in (folder / "train/metrics.jsonl").read_text().splitlines()]
 
 
-def assert_close_runs(a, b, rtol=1e-4):
+def assert_close_runs(a, b, rtol=1e-5):
     """Losses of every epoch, and the weights both averaged and raw."""
     for first, second in zip(rows(a), rows(b), strict=True):
         for name in ("train/box_loss", "train/cls_loss", "val/box_loss", "val/cls_loss", "lr/pg0"):
@@ -32,7 +32,7 @@ def assert_close_runs(a, b, rtol=1e-4):
     files = [checkpoint._read(f / "train/weights/last.safetensors")[0] for f in (a, b)]
     for name, value in files[0].items():
         if not name.startswith("resume/random"):
-            torch.testing.assert_close(value, files[1][name], rtol=1e-3, atol=1e-5, msg=name)
+            torch.testing.assert_close(value, files[1][name], rtol=1e-3, atol=1e-4, msg=name)
 
 
 @pytest.fixture(scope="module")
