@@ -109,9 +109,7 @@ def test_missing_gpu_hooks_and_callbacks_are_refused(tmp_path):
         train(tiny.tiny_config(tmp_path, device="7,8"))
     config = tiny.tiny_config(tmp_path, device="cpu,cpu")
     for options in ({"hook": print}, {"callbacks": [Callback()]}):
-        with pytest.raises(
-            ConfigError, match="know no hook or callback of this one"
-        ):
+        with pytest.raises(ConfigError, match="know no hook or callback of this one"):
             train(config, **options)
 
 

@@ -17,7 +17,13 @@ from mamba_yolo.engine.ranks import Place, Ranks, _device_of, join, place_of_pro
 from mamba_yolo.errors import ConfigError
 
 WORKER = "rank_worker.py"
-UNEVEN = ["batch=6", "nbs=6", "optimizer=sgd", "lr0=0.001", "warmup_bias_lr=0.001"]  # of 8 images: shares of 3, 3 and 2, 0
+UNEVEN = [
+    "batch=6",
+    "nbs=6",
+    "optimizer=sgd",
+    "lr0=0.001",
+    "warmup_bias_lr=0.001",
+]  # of 8 images: shares of 3, 3 and 2, 0
 
 
 def rows(folder):

@@ -95,9 +95,9 @@ class Ranks:
         summed: Tensor = _Sum.apply(values, self)
         return summed
 
-    def any(self, value: bool) -> bool:
-        """Whether it is so on any rank."""
-        return bool(self.total(torch.tensor(float(value))) > 0)
+    def mean(self, value: float) -> float:
+        """Mean over the ranks of a number, such as seconds, that all are to decide by."""
+        return float(self.total(torch.tensor(value, dtype=torch.float64))) / self.world_size
 
     def own_random_numbers(self, seed: int, epoch: int) -> None:
         """Ranks above 0 draw from a stream of (seed, epoch, rank), which needs no saving; rank 0 keeps its own."""

@@ -112,7 +112,7 @@ def _run_epoch(training: Training, epoch: int) -> None:
     losses, rates = _train_epoch(training, epoch)
     due = (epoch + 1) % config.val_period == 0 or epoch + 1 == config.epochs
     metrics = _validate(training) if due else None
-    training.seconds += time.perf_counter() - start
+    training.seconds += training.ranks.mean(time.perf_counter() - start)
     row: dict[str, float] = {"epoch": epoch + 1, "time": training.seconds, **_loss_columns("train", losses._asdict())}
     if metrics is not None:
         keys = ("precision(B)", "recall(B)", "mAP50(B)", "mAP50-95(B)")
