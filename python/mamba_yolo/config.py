@@ -103,11 +103,13 @@ class TrainConfig:
     imgsz: int = 640
     """Side of the square network input in pixels, a multiple of 32."""
     batch: int = 16
-    """Images per step; -1: as many as fit into two thirds of a GPU's memory, 16 on a CPU."""
+    """Images per step, of all processes together; -1: what fits into two thirds of a GPU's memory, 16 on a CPU."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """auto, cpu, cuda or cuda:N; several, such as 0,1, train together, one process each."""
+    sync_bn: bool = False
+    """With several processes: batch norms see the whole batch instead of each process's share of it."""
     workers: int = 0
-    """Threads that load images; 0 means as many as torch uses, at most 8."""
+    """Threads that load images, per process; 0 means as many as torch uses, at most 8."""
     cache: Cache = "off"
     """Keep decoded pictures: off (or False), ram, or disk (below MAMBA_YOLO_CACHE); each takes what fits into half."""
     project: str = "runs"

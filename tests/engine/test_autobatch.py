@@ -8,6 +8,7 @@ import torch
 from engine import tiny
 from mamba_yolo.engine.autobatch import CPU_BATCH, chosen_batch, fitting_batch, measured_step
 from mamba_yolo.engine.progress import Reporter
+from mamba_yolo.engine.ranks import Ranks
 from mamba_yolo.models import build_detector
 
 MIB = 2**20
@@ -39,6 +40,16 @@ def test_on_a_cpu_it_is_sixteen_or_all_images(tmp_path, capsys):
     assert chosen_batch(config, tiny.tiny_detector(), 5, Reporter()) == 5
     assert "batch 16: on a CPU larger ones are not quicker" in capsys.readouterr().err
     assert chosen_batch(tiny.tiny_config(tmp_path, batch=3), tiny.tiny_detector(), 100, Reporter()) == 3
+
+
+@pytest.mark.parametrize(("images", "expected"), [(100, 15), (8, 6), (1, 3)])
+def test_ranks_share_it_evenly(tmp_path, images, expected):
+    class Agreed(Ranks):
+        def same_text(self, text):
+            return text
+
+    config = tiny.tiny_config(tmp_path, batch=-1)
+    assert chosen_batch(config, tiny.tiny_detector(), images, Reporter(quiet=True), Agreed(world_size=3)) == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

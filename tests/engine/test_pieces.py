@@ -10,6 +10,7 @@ from engine.test_step import Plain, batches, step, stepper
 from mamba_yolo.engine import checkpoint
 from mamba_yolo.engine.callbacks import Callback
 from mamba_yolo.engine.pieces import is_out_of_memory, split
+from mamba_yolo.engine.ranks import Ranks
 from mamba_yolo.engine.train import train
 from mamba_yolo.errors import TrainingError
 
@@ -85,6 +86,16 @@ def test_one_image_too_large_is_said_and_changes_nothing():
     ):
         step(s, batches(4)[0])
     assert torch.equal(model.layer.weight, before)
+
+
+def test_a_rank_says_what_to_do_instead():
+    s = stepper(Tight(2, ERRORS[0]))
+    s.ranks = Ranks(rank=1, world_size=2)
+    with pytest.raises(
+        TrainingError, match=r"step 1: rank 1: out of memory with its 4 images of 64 x 64 pixels on cpu; lower --batch"
+    ):
+        step(s, batches(4)[0])
+    assert s.pieces == 1
 
 
 def test_other_errors_pass():

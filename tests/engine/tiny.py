@@ -74,21 +74,25 @@ class TinyLoader:
         hook=None,
         cache="off",
         rect=False,
+        rank=0,
+        world_size=1,
     ):
         self.dataset, self.batch_size, self.train, self.seed, self.augment = dataset, batch_size, train, seed, augment
+        self.rank, self.world_size = rank, world_size
 
     def __len__(self):
-        return math.ceil(len(self.dataset) / self.batch_size)
+        return max(math.ceil((math.ceil(len(self.dataset) / self.batch_size) - self.rank) / self.world_size), 0)
 
     def epoch(self, number):
         order = np.arange(len(self.dataset))
         rng = np.random.default_rng((self.seed, number))
         if self.train:
             rng.shuffle(order)
-        for chosen in np.split(order, range(self.batch_size, len(order), self.batch_size)):
+        for number, chosen in enumerate(np.split(order, range(self.batch_size, len(order), self.batch_size))):
             noise = rng.integers(0, 8, (len(chosen), 3, IMGSZ, IMGSZ)) if self.train else 0
             images = np.stack([self.dataset.image(i) for i in chosen]) + noise
-            yield self._batch(images.astype(np.uint8), chosen)
+            if number % self.world_size == self.rank:
+                yield self._batch(images.astype(np.uint8), chosen)
 
     def _batch(self, images, chosen):
         samples = [self.dataset[i] for i in chosen]
@@ -134,6 +138,7 @@ class TinyParts(NamedTuple):
     box: torch.Tensor
     cls: torch.Tensor
     dfl: torch.Tensor
+    scores: torch.Tensor
 
 
 class TinyLoss:
@@ -150,7 +155,9 @@ class TinyLoss:
         target[batch_index, classes, cells[:, 1], cells[:, 0]] = 1
         cls = nn.functional.binary_cross_entropy_with_logits(level[:, 64:], target)
         box = sum(m[:, :64].square().mean() for m in raw.levels)
-        return TinyParts((cls + box) * len(level), box.detach(), cls.detach(), box.detach() * 0)
+        return TinyParts(
+            (cls + box) * len(level), box.detach(), cls.detach(), box.detach() * 0, torch.tensor(len(level))
+        )
 
 
 def tiny_config(folder, **options):

@@ -14,6 +14,7 @@ import torch
 from mamba_yolo.config import AUTO_BATCH
 from mamba_yolo.engine.freeze import train_unfrozen
 from mamba_yolo.engine.pieces import is_out_of_memory
+from mamba_yolo.engine.ranks import ALONE, Ranks
 from mamba_yolo.engine.step import choose_precision
 
 if TYPE_CHECKING:
@@ -29,21 +30,31 @@ PROBES = (2, 6)  # images
 STATES_PER_WEIGHT = 3  # averaged weights and two moments, which the probes lack
 
 
-def chosen_batch(config: TrainConfig, detector: Detector, num_images: int, reporter: Reporter) -> int:
-    """Images per step: those of the options, or as many as fit, but no more than there are."""
+def chosen_batch(
+    config: TrainConfig, detector: Detector, num_images: int, reporter: Reporter, ranks: Ranks = ALONE
+) -> int:
+    """Images per step of all ranks: those of the options, or as many as fit, but hardly more than there are.
+
+    Rank 0 measures for all; a batch it chooses can be shared evenly.
+    """
     if config.batch != AUTO_BATCH:
         return config.batch
+    fitting, why = _fitting(config, detector, ranks.world_size) if ranks.is_first else (0, "")
+    batch = max(min(fitting, num_images) // ranks.world_size, 1) * ranks.world_size
+    reporter.say(f"batch {batch}: {why}")
+    return int(ranks.same_text(str(batch)))
+
+
+def _fitting(config: TrainConfig, detector: Detector, world_size: int) -> tuple[int, str]:
+    """As many images of all ranks as fit, and why."""
     device = next(detector.parameters()).device
     if device.type != "cuda":
-        batch = min(CPU_BATCH, num_images)
-        reporter.say(f"batch {batch}: on a CPU larger ones are not quicker")
-        return batch
+        return CPU_BATCH, "on a CPU larger ones are not quicker"
     weights = sum(p.numel() * p.element_size() for p in detector.parameters())
     free, total = torch.cuda.mem_get_info(device)
     room = min(SHARE * total, free) - STATES_PER_WEIGHT * weights
-    batch = min(fitting_batch(lambda n: measured_step(detector, config, n), room), num_images)
-    reporter.say(f"batch {batch}: fills {SHARE:.0%} of the {total / 2**30:.1f} GiB of {device}")
-    return batch
+    fitting = world_size * fitting_batch(lambda n: measured_step(detector, config, n), room)
+    return fitting, f"fills {SHARE:.0%} of the {total / 2**30:.1f} GiB of {device}"
 
 
 def fitting_batch(measure: Callable[[int], int], room: float) -> int:

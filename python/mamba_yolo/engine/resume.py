@@ -94,7 +94,8 @@ def restore(stepper: Stepper, checkpoint: Checkpoint, state: ResumeState) -> Non
     stepper.optimizer.load_state_dict({**stepper.optimizer.state_dict(), "state": state.optimizer})
     if state.scaler:
         stepper.precision.scaler.load_state_dict(state.scaler)
-    stepper.step, stepper.pieces = state.step, state.pieces
+    stepper.step = state.step
+    stepper.pieces = state.pieces if stepper.ranks.world_size == 1 else 1  # ranks have no pieces
     torch.set_rng_state(state.random["cpu"])
     for name, value in state.random.items():
         if name.startswith("cuda") and int(name.removeprefix("cuda")) < torch.cuda.device_count():

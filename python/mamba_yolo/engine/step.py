@@ -1,12 +1,14 @@
 """One training step: uint8 batch to device, autocast forward, loss, backward; every few batches clip, step, average.
 
 The loss is a sum over the images of the batch, so gradients of accumulated batches simply add up to those of one large
-batch, and to that of a batch computed in pieces when memory runs out. A loss or gradient that is not finite stops the
-run before any weight changes. Test: tests/engine/test_step.py.
+batch, and to that of a batch computed in pieces when memory runs out. With several ranks each has a share of the batch:
+losses are divided by the target scores of all shares, gradients are summed. A loss or gradient that is not finite stops
+the run before any weight changes. Test: tests/engine/test_step.py, tests/engine/test_ranks.py.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +17,9 @@ from torch import Tensor, nn
 
 from mamba_yolo.engine.optim import set_rates
 from mamba_yolo.engine.pieces import is_out_of_memory, split
+from mamba_yolo.engine.ranks import ALONE, Ranks
+from mamba_yolo.engine.syncnorm import blank_forward
+from mamba_yolo.engine.tally import Tally
 from mamba_yolo.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -78,6 +83,7 @@ class Stepper:
         waiting: batches whose gradients wait for the next optimizer step.
         pieces: in how many a batch is computed; doubled when memory runs out.
         say: called with one line when that happens.
+        ranks: the processes that share every batch.
     """
 
     model: nn.Module
@@ -92,6 +98,7 @@ class Stepper:
     waiting: int = 0
     pieces: int = 1
     say: Callable[[str], None] = print
+    ranks: Ranks = ALONE
 
     def __call__(self, batch: Batch, rates: Rates, *, last: bool, files: Callable[[], Sequence[str]]) -> Losses:
         """Train on one batch; the optimizer steps when enough batches wait, and at the last of an epoch.
@@ -134,20 +141,39 @@ class Stepper:
         with autocast:
             raw = self.model(network_input(batch.images, self.device))
         parts = batch_losses(raw, batch, self.criterion, self.device)
-        losses = Losses(float(parts.box), float(parts.cls), float(parts.dfl))
-        if not torch.isfinite(parts.total):
+        total, losses = self._of_all_ranks(parts, len(batch.images))
+        if not torch.isfinite(total):
             raise TrainingError(self._explain("the loss is not finite", files()))
-        self.precision.scaler.scale(parts.total).backward()  # type: ignore[no-untyped-call]
+        if not all(map(math.isfinite, losses)):
+            raise self.ranks.lost("the loss of another rank is not finite")
+        self.precision.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         return losses
+
+    def idle(self, rates: Rates) -> Losses:
+        """Take part in the last step of an epoch without a batch: other ranks have some."""
+        set_rates(self.optimizer, rates)
+        self.norms.next_batch()
+        nothing = blank_forward(self.model, self.device)
+        whole = Tally(*self.ranks.total(torch.zeros(5, dtype=torch.float64)).tolist())
+        if not all(map(math.isfinite, whole)):
+            raise self.ranks.lost("the loss of another rank is not finite")
+        self.precision.scaler.scale(nothing).backward()  # type: ignore[no-untyped-call]
+        self.step += 1
+        self._update(list)
+        return Losses(*whole.parts())
+
+    def _of_all_ranks(self, parts: DetectionLossParts, images: int) -> tuple[Tensor, Losses]:
+        """This rank's share of the whole batch's loss, to be differentiated, and the parts of the whole."""
+        if self.ranks.world_size == 1:
+            return parts.total, Losses(float(parts.box), float(parts.cls), float(parts.dfl))
+        mine = Tally.of(parts, images)
+        whole = Tally(*self.ranks.total(torch.tensor(mine, dtype=torch.float64)).tolist())
+        share = whole.images / mine.images * mine.divisor / whole.divisor
+        return parts.total * share, Losses(*whole.parts())
 
     def _halve(self, batch: Batch) -> None:
         """Compute batches in twice as many pieces from now on; gradients of the window at hand start over."""
-        side = batch.images.shape[-1]
-        if self.pieces >= len(batch.images):
-            raise TrainingError(
-                f"step {self.step + 1}: out of memory with a single image of {side} x {side} pixels on {self.device}; "
-                "lower --imgsz or take a smaller model; the last saved checkpoint is untouched"
-            )
+        self._check_can_halve(batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.norms.count_again()
         if self.device.type == "cuda":
@@ -159,8 +185,23 @@ class Stepper:
         )
         self.waiting = 0
 
+    def _check_can_halve(self, batch: Batch) -> None:
+        """A rank cannot compute in pieces: the others would wait for sums that it makes at another time."""
+        images, side = len(batch.images), batch.images.shape[-1]
+        if self.ranks.world_size > 1:
+            what, remedy = f"rank {self.ranks.rank}: out of memory with its {images} images", "lower --batch"
+        elif self.pieces >= images:
+            what, remedy = "out of memory with a single image", "lower --imgsz or take a smaller model"
+        else:
+            return
+        raise TrainingError(
+            f"step {self.step + 1}: {what} of {side} x {side} pixels on {self.device}; {remedy}; "
+            "the last saved checkpoint is untouched"
+        )
+
     def _update(self, files: Callable[[], Sequence[str]]) -> None:
         scaler = self.precision.scaler
+        self.ranks.add_gradients(self.model)
         scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         never = not scaler.is_enabled() or scaler.get_scale() < SMALLEST_SCALE
@@ -170,6 +211,7 @@ class Stepper:
         scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.waiting = 0
+        self.ranks.average_statistics(self.model)
         self.ema.update(self.model)
 
     def _explain(self, what: str, files: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,10 +19,14 @@ from mamba_yolo.engine.callbacks import BATCHES_SHOWN, Callback, describe
 from mamba_yolo.engine.checkpoint import Checkpoint, fit_classes, saved_epoch
 from mamba_yolo.engine.checkpoint import load as load_checkpoint
 from mamba_yolo.engine.freeze import train_unfrozen
+from mamba_yolo.engine.launch import launch, needs_launch
 from mamba_yolo.engine.memory import keep_freed_memory
+from mamba_yolo.engine.outcome import TrainResult
 from mamba_yolo.engine.pictures import Pictures
 from mamba_yolo.engine.prepare import Training, describe_run, resume, start
 from mamba_yolo.engine.progress import Reporter, memory_note
+from mamba_yolo.engine.ranks import join
+from mamba_yolo.engine.restart import mark_run, resumed_after_restart
 from mamba_yolo.engine.resume import capture
 from mamba_yolo.engine.step import Losses
 from mamba_yolo.engine.validate import validate
@@ -30,9 +34,8 @@ from mamba_yolo.errors import SaveError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-    from mamba_yolo.config import TrainConfig
+    from mamba_yolo.config import DetectorConfig, TrainConfig
     from mamba_yolo.data import Hook
     from mamba_yolo.engine.metrics import Metrics
     from mamba_yolo.models.detector import Detector
@@ -40,24 +43,6 @@ if TYPE_CHECKING:
 SECONDS_PER_HOUR = 3600
 # How far the figures of the reloaded best file may be off: a CPU repeats itself, a GPU chooses algorithms as it goes.
 REPRODUCTION_TOLERANCE = {"cpu": 1e-6, "cuda": 2e-3}
-
-
-class TrainResult(NamedTuple):
-    """Outcome of a run.
-
-    Attributes:
-        run_dir: folder of the run.
-        best: weights/best.safetensors.
-        best_metrics: its figures, measured again from the file.
-        best_epoch: epoch it comes from, counted from 1.
-        epochs: finished epochs.
-    """
-
-    run_dir: Path
-    best: Path
-    best_metrics: Metrics
-    best_epoch: int
-    epochs: int
 
 
 def train(
@@ -69,7 +54,7 @@ def train(
     hook: Hook | None = None,
     progress: Reporter | None = None,
 ) -> TrainResult:
-    """Train a detector and prove its best weights.
+    """Train a detector and prove its best weights, in processes of its own where `config.device` lists several.
 
     Args:
         config: options of the run.
@@ -85,16 +70,29 @@ def train(
         CheckpointError: what is to be resumed does not fit.
         TrainingError: loss or outputs are not finite, or the best file does not give its figures again.
         SaveError: nothing can be written; the last checkpoint is untouched.
+        ConfigError: a batch that the ranks cannot share, or a hook that cannot follow into other processes.
     """
+    if needs_launch(config.device):
+        return launch(config, model=model, names=names, callbacks=callbacks, hook=hook)
     keep_freed_memory()
-    reporter = progress or Reporter()
-    if config.plots:
-        callbacks = (*callbacks, Pictures(reporter))
-    if config.resume:
-        training = resume(config, reporter, callbacks, hook)
-    else:
-        training = start(config, model, names, reporter, callbacks, hook)
-    run = describe_run(training)
+    with join(config.device) as ranks:
+        reporter = progress or Reporter()
+        if not ranks.is_first:
+            reporter, callbacks = Reporter(quiet=True), ()
+        elif config.plots:
+            callbacks = (*callbacks, Pictures(reporter))
+        config = resumed_after_restart(config, ranks)
+        if config.resume:
+            training = resume(config, reporter, callbacks, hook, ranks)
+        else:
+            training = start(config, model, names, reporter, callbacks, hook, ranks)
+        return _run(training)
+
+
+def _run(training: Training) -> TrainResult:
+    """Every epoch that is left, then the proof."""
+    reporter, run = training.reporter, describe_run(training)
+    mark_run(training.folder, training.ranks)
     training.tell(lambda c: c.on_run_start(run))
     try:
         for epoch in range(training.epoch, training.config.epochs):
@@ -137,14 +135,15 @@ def _run_epoch(training: Training, epoch: int) -> None:
     losses, rates = _train_epoch(training, epoch)
     due = (epoch + 1) % config.val_period == 0 or epoch + 1 == config.epochs
     metrics = _validate(training) if due else None
-    training.seconds += time.perf_counter() - start
+    training.seconds += training.ranks.mean(time.perf_counter() - start)
     row: dict[str, float] = {"epoch": epoch + 1, "time": training.seconds, **_loss_columns("train", losses._asdict())}
     if metrics is not None:
         keys = ("precision(B)", "recall(B)", "mAP50(B)", "mAP50-95(B)")
         row |= {f"metrics/{k}": v for k, v in zip(keys, metrics.figures().values(), strict=True)}
         row |= _loss_columns("val", metrics.losses)
     row |= {f"lr/pg{i}": rate for i, rate in enumerate(rates)}
-    training.recorder.write(row, metrics.to_dict() if metrics else None)
+    if training.recorder is not None:
+        training.recorder.write(row, metrics.to_dict() if metrics else None)
     _save(training, epoch + 1, metrics)
     training.epoch = epoch + 1
     if metrics is not None:
@@ -154,7 +153,8 @@ def _run_epoch(training: Training, epoch: int) -> None:
 
 def _train_epoch(training: Training, epoch: int) -> tuple[Losses, list[float]]:
     """One pass over the training split; returns mean losses and the last learning rates."""
-    config, stepper, count = training.config, training.stepper, len(training.loader)
+    config, stepper, count = training.config, training.stepper, training.steps_per_epoch
+    training.ranks.own_random_numbers(config.seed, epoch)
     train_unfrozen(stepper.model)
     sums = np.zeros(3)
     with training.reporter.bar(f"epoch {epoch + 1}/{config.epochs}", count) as bar:
@@ -170,6 +170,8 @@ def _train_epoch(training: Training, epoch: int) -> tuple[Losses, list[float]]:
             means = Losses(*(sums / (index + 1)))
             note = f"box {means.box:.3f}  cls {means.cls:.3f}  dfl {means.dfl:.3f}  {memory_note(stepper.device)}"
             bar.advance(images=len(batch.images), note=note)
+        if len(training.loader) < count:  # the last batch is too small for a share of every rank
+            means = Losses(*((sums + stepper.idle(training.plan.schedule.at(epoch, count - 1))) / count))
     return means, [group["lr"] for group in stepper.optimizer.param_groups]
 
 
@@ -185,12 +187,16 @@ def _validate(training: Training, detector: Detector | None = None) -> Metrics:
         progress=training.reporter,
         criterion=stepper.criterion,
         watch=lambda batch, found: training.tell(lambda c: c.on_validation_batch(batch, found)),
+        ranks=training.ranks,
     )
 
 
 def _save(training: Training, epoch: int, metrics: Metrics | None) -> None:
     """Write best, where this epoch is, then last: a kill in between repeats the epoch and writes best again."""
-    files: list[tuple[Path, Checkpoint]] = []
+    if metrics is not None and metrics.fitness >= training.best_fitness:
+        training.best_fitness, training.best_epoch = metrics.fitness, epoch
+    if not training.ranks.is_first:
+        return
     config, ema = training.config, training.stepper.ema.module
     weights = Checkpoint(
         arch=ema.config,  # type: ignore[arg-type]
@@ -200,9 +206,7 @@ def _save(training: Training, epoch: int, metrics: Metrics | None) -> None:
         training_set="/".join(config.data.replace("\\", "/").split("/")[-2:]),
         figures=metrics.figures() if metrics else {},
     )
-    if metrics is not None and metrics.fitness >= training.best_fitness:
-        files.append((training.best_path, weights))
-        training.best_fitness, training.best_epoch = metrics.fitness, epoch
+    files = [(training.best_path, weights)] if training.best_epoch == epoch else []
     if config.save_period and epoch % config.save_period == 0:
         files.append((training.last_path.with_name(f"epoch{epoch}.safetensors"), weights))
     state = capture(
@@ -221,12 +225,17 @@ def _save(training: Training, epoch: int, metrics: Metrics | None) -> None:
 
 def _prove_best(training: Training) -> Metrics:
     """Validate the best file as it lies on the disk; its figures must come out again."""
-    stored = load_checkpoint(training.best_path)
-    detector, _ = fit_classes(stored.arch, stored.weights, stored.arch.num_classes, str(training.best_path))
+    ranks, ema = training.ranks, training.stepper.ema.module
+    arch: DetectorConfig = ema.config  # type: ignore[assignment]
+    # Rank 0 reads it and tells the others, whose machines may not see its disk.
+    stored = load_checkpoint(training.best_path) if ranks.is_first else Checkpoint(arch, {}, ema.state_dict())
+    detector, _ = fit_classes(arch, stored.weights, arch.num_classes, str(training.best_path))
+    detector.to(ranks.device)
+    ranks.same_weights(detector)
     metrics = _validate(training, detector)
     tolerance = REPRODUCTION_TOLERANCE.get(training.stepper.device.type, max(REPRODUCTION_TOLERANCE.values()))
     for name, value in metrics.figures().items():
-        if not math.isclose(value, stored.figures[name], rel_tol=0, abs_tol=tolerance):
+        if ranks.is_first and not math.isclose(value, stored.figures[name], rel_tol=0, abs_tol=tolerance):
             raise TrainingError(
                 f"{training.best_path}: gives {name} {value:.6f} where training measured {stored.figures[name]:.6f}; "
                 "do not use this file, and report it with the run folder"

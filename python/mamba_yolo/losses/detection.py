@@ -41,12 +41,14 @@ class DetectionLossParts(NamedTuple):
         box: mean over targets of 1 - CIoU.
         cls: binary cross-entropy.
         dfl: distribution focal loss.
+        scores: sum of the assigned scores; all parts were divided by it, or by 1 if it is less.
     """
 
     total: Tensor
     box: Tensor
     cls: Tensor
     dfl: Tensor
+    scores: Tensor
 
 
 class DetectionLoss:
@@ -110,7 +112,8 @@ class DetectionLoss:
         targets = pad_targets(boxes_px, classes, batch_index, batch_size)
         predicted_px = boxes_BA4.detach() * strides_A1
         assigned = assign(logits_BAn.detach().sigmoid(), predicted_px, centres_A2 * strides_A1, targets)
-        divisor = assigned.scores.sum().clamp(min=1)
+        scores = assigned.scores.sum()
+        divisor = scores.clamp(min=1)
 
         image_P, anchor_P = assigned.is_positive.nonzero(as_tuple=True)
         box_P = assigned.box_index[image_P, anchor_P]
@@ -126,7 +129,7 @@ class DetectionLoss:
         dfl = (distribution_focal_loss(bins_BA64[image_P, anchor_P], distances_P4) * weight_P).sum() / divisor
 
         box, cls, dfl = (part * gain for part, gain in zip((box, cls, dfl), self.gains, strict=True))
-        return DetectionLossParts((box + cls + dfl) * batch_size, box.detach(), cls.detach(), dfl.detach())
+        return DetectionLossParts((box + cls + dfl) * batch_size, box.detach(), cls.detach(), dfl.detach(), scores)
 
     def _check(self, raw: RawDetections) -> None:
         """Raise ShapeError unless the levels fit."""
