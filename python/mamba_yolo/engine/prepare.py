@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from mamba_yolo.data import Loader, open_dataset
@@ -19,6 +18,7 @@ from mamba_yolo.engine.ema import Ema
 from mamba_yolo.engine.norms import NormMomentum
 from mamba_yolo.engine.optim import Plan, build_optimizer, make_plan
 from mamba_yolo.engine.recorder import Recorder
+from mamba_yolo.engine.report import box_labels
 from mamba_yolo.engine.resume import find_checkpoint, restore, resumed_config
 from mamba_yolo.engine.runs import new_run_folder
 from mamba_yolo.engine.schedule import ema_tau
@@ -126,14 +126,8 @@ def resume(config: TrainConfig, reporter: Reporter, callbacks: Sequence[Callback
 
 def describe_run(training: Training) -> Run:
     """Labels of the training split, as fractions of their images."""
-    boxes, classes = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.int64)]
-    for i in range(len(training.train_set)):
-        sample = training.train_set[i]
-        height, width = training.train_set.image_size(i)
-        corners = sample.boxes_xyxy / np.array([width, height, width, height], np.float32)
-        boxes.append(np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1))
-        classes.append(sample.classes)
-    return Run(training.folder, training.config, training.names, np.concatenate(boxes), np.concatenate(classes))
+    boxes, classes = box_labels(training.train_set)
+    return Run(training.folder, training.config, training.names, boxes, classes, training.epoch)
 
 
 def _loaders(config: TrainConfig, sets: tuple[Dataset, Dataset], hook: Hook | None) -> tuple[Loader, Loader]:

@@ -17,10 +17,13 @@ import numpy as np
 from mamba_yolo.engine.callbacks import BATCHES_SHOWN, Callback, describe
 from mamba_yolo.engine.checkpoint import Checkpoint, fit_classes, save
 from mamba_yolo.engine.checkpoint import load as load_checkpoint
+from mamba_yolo.engine.listeners import make_callbacks
 from mamba_yolo.engine.memory import keep_freed_memory
 from mamba_yolo.engine.pictures import Pictures
 from mamba_yolo.engine.prepare import Training, describe_run, resume, start
 from mamba_yolo.engine.progress import Reporter, memory_note
+from mamba_yolo.engine.recorder import read_rows
+from mamba_yolo.engine.report import Report, write_report
 from mamba_yolo.engine.resume import capture
 from mamba_yolo.engine.step import Losses
 from mamba_yolo.engine.validate import validate
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from mamba_yolo.config import TrainConfig
     from mamba_yolo.data import Hook
+    from mamba_yolo.engine.callbacks import Run
     from mamba_yolo.engine.metrics import Metrics
     from mamba_yolo.models.detector import Detector
 
@@ -72,7 +76,7 @@ def train(
         config: options of the run.
         model: start from this detector; otherwise from `config.model`.
         names: class names `model` was made for.
-        callbacks: listeners.
+        callbacks: listeners, before those that `config.callbacks` names.
         hook: a change of every training picture, as in `Loader`: its time comes on top of every step. It is not saved:
             a resumed run needs it again.
         progress: where to report; standard error if left out.
@@ -85,6 +89,7 @@ def train(
     """
     keep_freed_memory()
     reporter = progress or Reporter()
+    callbacks = (*callbacks, *make_callbacks(config.callbacks, reporter))
     if config.plots:
         callbacks = (*callbacks, Pictures(reporter))
     if config.resume:
@@ -105,6 +110,8 @@ def train(
         reporter.say(f"interrupted: epoch {training.epoch} is safe in {where}" if training.epoch else "interrupted")
         raise
     training.tell(lambda c: c.on_run_end(training.folder, metrics))
+    if training.config.plots:
+        _report(training, run, metrics)
     return TrainResult(training.folder, training.best_path, metrics, training.best_epoch, training.epoch)
 
 
@@ -151,7 +158,7 @@ def _train_epoch(training: Training, epoch: int) -> tuple[Losses, list[float]]:
 
 
 def _validate(training: Training, detector: Detector | None = None) -> Metrics:
-    """Figures of the averaged weights, or of another detector."""
+    """Figures of the averaged weights, or, for the last word, of another detector."""
     config, stepper = training.config, training.stepper
     return validate(
         detector or stepper.ema.module,  # type: ignore[arg-type]
@@ -162,6 +169,7 @@ def _validate(training: Training, detector: Detector | None = None) -> Metrics:
         progress=training.reporter,
         criterion=stepper.criterion,
         watch=lambda batch, found: training.tell(lambda c: c.on_validation_batch(batch, found)),
+        per_image=detector is not None and config.plots,
     )
 
 
@@ -206,6 +214,28 @@ def _prove_best(training: Training) -> Metrics:
     shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.figures().items())
     training.reporter.say(f"best epoch {training.best_epoch}, measured again from {training.best_path}: {shown}")
     return metrics
+
+
+def _report(training: Training, run: Run, metrics: Metrics) -> None:
+    """The page about the run."""
+    minutes = training.seconds / 60
+    report = Report(
+        title=f"{training.config.model} on {training.config.data}",
+        config=training.config,
+        metrics=metrics,
+        dataset=training.val_loader.dataset,
+        boxes_xywh_norm=run.boxes_xywh_norm,
+        classes=run.classes,
+        labels_of=f"{len(training.train_set)} training images",
+        facts={
+            "trained on": f"{len(training.train_set)} images, {training.epoch} epochs in {minutes:.1f} min, "
+            f"{training.stepper.device}",
+            "best epoch": str(training.best_epoch),
+            "weights": str(training.best_path),
+        },
+        rows=read_rows(training.recorder.csv_path),
+    )
+    write_report(report, training.folder)
 
 
 def _loss_columns(prefix: str, losses: Mapping[str, float]) -> dict[str, float]:

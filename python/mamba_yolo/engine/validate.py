@@ -17,6 +17,7 @@ from mamba_yolo.engine.inference import Network
 from mamba_yolo.engine.metrics import Metrics, evaluate, truth_of
 from mamba_yolo.engine.progress import Reporter
 from mamba_yolo.engine.step import batch_losses, network_input
+from mamba_yolo.engine.verdicts import image_losses
 from mamba_yolo.errors import ConfigError, TrainingError
 from mamba_yolo.models.decode import decode
 from mamba_yolo.ops import nms_head
@@ -52,6 +53,7 @@ def validate(
     progress: Reporter | None = None,
     criterion: Criterion | None = None,
     watch: Watcher | None = None,
+    per_image: bool = False,
 ) -> Metrics:
     """Figures of a detector on every image of a loader.
 
@@ -66,6 +68,7 @@ def validate(
         progress: where to report; silent without it.
         criterion: also report the loss.
         watch: called with the first batch and its detections in network pixels.
+        per_image: with a criterion, also the loss of every image alone, in `Metrics.verdicts`.
 
     Raises:
         ConfigError: the detector has another number of classes than the data.
@@ -78,6 +81,7 @@ def validate(
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = Network(detector, dtype)
     rows: dict[int, npt.NDArray[np.float32]] = {}
+    alone: dict[int, float] = {}
     clock, losses = _Clock(device), _LossMean()
     with (progress or Reporter(quiet=True)).bar("validate", len(loader)) as bar, torch.inference_mode():
         for current in loader.epoch(0):
@@ -86,6 +90,9 @@ def validate(
             clock.lap("network")
             if criterion is not None:
                 losses.add(batch_losses(raw, current, criterion, device), len(current.images))
+            if criterion is not None and per_image:
+                values = image_losses(raw, current, criterion, device)
+                alone |= zip(current.sample_index.tolist(), values, strict=True)
             found = _detect(raw, current, dataset, conf=conf, iou=iou, max_det=max_det)
             if watch is not None and not rows:
                 watch(current, [f.numpy() for f in found])
@@ -95,7 +102,8 @@ def validate(
             bar.advance(images=len(current.images))
     order = sorted(rows)
     metrics = evaluate([truth_of(dataset[i]) for i in order], [rows[i] for i in order], dataset.names)
-    return dataclasses.replace(metrics, speed_ms=clock.per_image(len(rows)), losses=losses.mean())
+    verdicts = [v._replace(loss=alone.get(i, v.loss)) for i, v in zip(order, metrics.verdicts, strict=True)]
+    return dataclasses.replace(metrics, speed_ms=clock.per_image(len(rows)), losses=losses.mean(), verdicts=verdicts)
 
 
 def _detect(
