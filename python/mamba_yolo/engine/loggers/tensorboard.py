@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class TensorBoard(Logger):
-    """Scalars by epoch; a resumed run hides what was logged after its checkpoint."""
+    """Scalars by epoch; a resumed run goes on in a further file, which TensorBoard joins to the first."""
 
     extra = "tensorboard"
 
@@ -19,7 +19,7 @@ class TensorBoard(Logger):
         """Begin a file of events."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(run.folder), purge_step=run.epoch + 1 if run.epoch else None)
+        self.writer = SummaryWriter(str(run.folder))
 
     def log(self, epoch: int, figures: dict[str, float]) -> None:
         """Write and flush, so that curves move while the run does."""
