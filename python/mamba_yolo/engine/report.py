@@ -101,9 +101,14 @@ def write_report(report: Report, folder: Path) -> Path:
 
 def report_validation(config: ValConfig, metrics: Metrics, dataset: Dataset, folder: Path) -> Path:
     """Write report.html of a validation; raises as `write_report`."""
-    title = f"{Path(config.model).name} on {config.data}, split {config.split}"
+    title = f"{Path(config.model).name} on {short_path(config.data)}, split {config.split}"
     labels = f"these {len(dataset)} images"
     return write_report(Report(title, config, metrics, dataset, *box_labels(dataset), labels), folder)
+
+
+def short_path(path: str) -> str:
+    """The last two parts of a path."""
+    return "/".join(path.replace("\\", "/").split("/")[-2:])
 
 
 def box_labels(dataset: Dataset) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
@@ -174,8 +179,9 @@ def _confidence_curves(metrics: Metrics) -> Html:
         chart = line_chart(lines, x_label, title.split()[0], unit_square=True)
         cards.append(tag("div", tag("h3", title), chart, class_="card"))
     names = [("mean", "currentColor"), *((metrics.per_class[i].name, _css(i)) for i in coloured)]
-    best = tag("p", f"F1 is largest at confidence {metrics.confidence:.3f}: a good value of --conf.", class_="soft")
-    return joined([best, tag("div", *cards, class_="cards wide"), _legend(names)])
+    best = f"F1 is largest at confidence {metrics.confidence:.3f}: a good value of --conf."
+    note = tag("p", best if metrics.f1 > 0 else "Nothing was found at any confidence.", class_="soft")
+    return joined([note, tag("div", *cards, class_="cards wide"), _legend(names)])
 
 
 def _class_table(metrics: Metrics) -> Html:

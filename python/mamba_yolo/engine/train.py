@@ -23,7 +23,7 @@ from mamba_yolo.engine.pictures import Pictures
 from mamba_yolo.engine.prepare import Training, describe_run, resume, start
 from mamba_yolo.engine.progress import Reporter, memory_note
 from mamba_yolo.engine.recorder import read_rows
-from mamba_yolo.engine.report import Report, write_report
+from mamba_yolo.engine.report import Report, short_path, write_report
 from mamba_yolo.engine.resume import capture
 from mamba_yolo.engine.step import Losses
 from mamba_yolo.engine.validate import validate
@@ -181,7 +181,7 @@ def _save(training: Training, epoch: int, metrics: Metrics | None) -> None:
         names=training.names,
         weights=ema.state_dict(),
         imgsz=config.imgsz,
-        training_set="/".join(config.data.replace("\\", "/").split("/")[-2:]),
+        training_set=short_path(config.data),
         figures=metrics.figures() if metrics else {},
     )
     if metrics is not None and metrics.fitness >= training.best_fitness:
@@ -220,7 +220,7 @@ def _report(training: Training, run: Run, metrics: Metrics) -> None:
     """The page about the run."""
     minutes = training.seconds / 60
     report = Report(
-        title=f"{training.config.model} on {training.config.data}",
+        title=f"{short_path(training.config.model)} on {short_path(training.config.data)}",
         config=training.config,
         metrics=metrics,
         dataset=training.val_loader.dataset,

@@ -91,8 +91,7 @@ def validate(
             if criterion is not None:
                 losses.add(batch_losses(raw, current, criterion, device), len(current.images))
             if criterion is not None and per_image:
-                values = image_losses(raw, current, criterion, device)
-                alone |= zip(current.sample_index.tolist(), values, strict=True)
+                alone |= image_losses(raw, current, criterion, device)
             found = _detect(raw, current, dataset, conf=conf, iou=iou, max_det=max_det)
             if watch is not None and not rows:
                 watch(current, [f.numpy() for f in found])

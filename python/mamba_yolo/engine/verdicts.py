@@ -67,12 +67,12 @@ def judge(
     return verdicts
 
 
-def image_losses(raw: RawDetections, batch: Batch, criterion: Criterion, device: torch.device) -> list[float]:
-    """Loss of each image of a batch as if it were alone: box, cls and dfl together."""
+def image_losses(raw: RawDetections, batch: Batch, criterion: Criterion, device: torch.device) -> dict[int, float]:
+    """Loss of each image of a batch as if it were alone, box, cls and dfl together, by its index in the data set."""
     boxes, classes, owner = (t.to(device) for t in (batch.boxes_cxcywh_norm, batch.classes, batch.batch_index))
     losses: list[Tensor] = []
     for i in range(len(batch.images)):
         mine = owner == i
         alone = raw._replace(levels=[level[i : i + 1].float() for level in raw.levels], mask_coefs=None, protos=None)
         losses.append(criterion(alone, boxes[mine], classes[mine], torch.zeros_like(owner[mine])).total)
-    return torch.stack(losses).tolist() if losses else []
+    return dict(zip(batch.sample_index.tolist(), torch.stack(losses).tolist(), strict=True))
