@@ -26,6 +26,12 @@ class NotOne: pass
 """
 
 
+class Stop(Callback):
+    def on_epoch_end(self, epoch, row, metrics):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+
 @pytest.fixture
 def watcher(tmp_path, monkeypatch):
     (tmp_path / "my_watcher.py").write_text(WATCHER)
@@ -67,11 +73,6 @@ def test_other_names_are_refused(name, message):
 def test_a_resumed_run_imports_nothing_that_its_checkpoint_names(tmp_path, monkeypatch):
     tiny.install(monkeypatch.setattr)
 
-    class Stop(Callback):
-        def on_epoch_end(self, epoch, row, metrics):
-            if epoch == 2:
-                raise KeyboardInterrupt
-
     config = tiny.tiny_config(tmp_path, callbacks=("my_watcher:Watch",))
     with pytest.raises(KeyboardInterrupt):
         train(config, model=tiny.tiny_detector(), callbacks=[Stop()], progress=QUIET)
@@ -79,6 +80,15 @@ def test_a_resumed_run_imports_nothing_that_its_checkpoint_names(tmp_path, monke
     result = train(tiny.tiny_config(tmp_path, resume=True), progress=QUIET)
     assert result.epochs == 4
     assert "my_watcher" not in sys.modules
+
+
+@pytest.mark.usefixtures("watcher")
+def test_a_resumed_run_may_have_other_listeners(tmp_path, monkeypatch):
+    tiny.install(monkeypatch.setattr)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny.tiny_config(tmp_path), model=tiny.tiny_detector(), callbacks=[Stop()], progress=QUIET)
+    train(tiny.tiny_config(tmp_path, resume=True, callbacks=("my_watcher:Watch",)), progress=QUIET)
+    assert sys.modules["my_watcher"].seen == [3, 4]
 
 
 def test_one_name_or_a_list():
