@@ -169,7 +169,9 @@ class TrainConfig:
     max_det: int = 300
     """Most detections per image in the validation."""
     plots: bool = True
-    """Write pictures into the run folder."""
+    """Write report.html and pictures into the run folder."""
+    callbacks: tuple[str, ...] = ()
+    """Who listens: tensorboard, wandb, mlflow, or a class of your own as package.module:Class."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Augmentation."""
 
@@ -192,6 +194,8 @@ class TrainConfig:
             check_range(name, getattr(self, name), 0, 1)
         check_range("lr0", self.lr0, 1e-12, 10)
         check_range("clip", self.clip, 1e-12, 1e12)
+        given: Any = self.callbacks  # a list and a single name are welcome
+        object.__setattr__(self, "callbacks", (given,) if isinstance(given, str) else tuple(given))
 
 
 @dataclass(frozen=True)
@@ -224,6 +228,12 @@ class ValConfig:
     """Keep decoded pictures: off (or False), ram, or disk (below MAMBA_YOLO_CACHE); each takes what fits into half."""
     rect: bool = False
     """Batches sorted by aspect ratio and no larger than their pictures need: quicker, scores differ a little."""
+    project: str = "runs"
+    """Folder of all runs."""
+    name: str = "val"
+    """Folder of this run inside the project; a number is added when it exists."""
+    plots: bool = True
+    """Write report.html and pictures into the run folder."""
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
 

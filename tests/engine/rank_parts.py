@@ -155,10 +155,13 @@ def check_validation(ranks):
         assert found.map50 > 0.2
     double = tiny.TinyLoader(data, batch_size=2, train=False)
     share = tiny.TinyLoader(data, batch_size=1, train=False, rank=ranks.rank, world_size=2)
-    options = {"criterion": tiny.TinyLoss(2)}
+    options = {"criterion": tiny.TinyLoss(2), "per_image": True}
     expected = validate(tiny.tiny_detector().eval(), double, **options)
     found = validate(tiny.tiny_detector().eval(), share, ranks=ranks, **options)
     np.testing.assert_allclose(list(found.losses.values()), list(expected.losses.values()), rtol=1e-5)
+    alone = [[v.loss for v in m.verdicts] for m in (found, expected)]
+    np.testing.assert_allclose(*alone, rtol=1e-5)
+    assert len(set(alone[0])) == len(data)
 
 
 def detections(i, dataset):

@@ -33,17 +33,32 @@ def _one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def test_two_processes_train_and_one_result_comes_back(tmp_path):
+WATCHER = """
+import os
+from mamba_yolo.engine.callbacks import Callback
+class Watch(Callback):
+    def on_run_end(self, folder, metrics):
+        (folder / f"heard by {os.environ['RANK']}").touch()
+"""
+
+
+def test_two_processes_train_and_one_result_comes_back(tmp_path, monkeypatch):
+    (tmp_path / "launch_watcher.py").write_text(WATCHER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     model = mamba_yolo.MambaYOLO("mamba-yolo-n", device="cpu")
     handlers = signal.getsignal(signal.SIGINT)
     model.device = "cpu,cpu"
-    result = train(TrainConfig(data=str(DATA), epochs=1, project=str(tmp_path), **OPTIONS), model=model.module)
-    assert result.run_dir == tmp_path / "train"
+    config = TrainConfig(
+        data=str(DATA), epochs=1, project=str(tmp_path / "runs"), callbacks=("launch_watcher:Watch",), **OPTIONS
+    )
+    result = train(config, model=model.module)
+    assert result.run_dir == tmp_path / "runs/train"
     assert result.epochs == result.best_epoch == 1
     assert result.best.is_file()
     assert result.best_metrics.images > 0
     assert result.best_metrics.curves.f1.shape[1] == 1001
-    assert [p.name for p in tmp_path.iterdir()] == ["train"]
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["train"]
+    assert [p.name for p in result.run_dir.glob("heard by *")] == ["heard by 0"]
     assert signal.getsignal(signal.SIGINT) is handlers
     assert "TORCHELASTIC_RUN_ID" not in os.environ
 
@@ -129,3 +144,7 @@ def test_result_survives_the_way_between_processes(tmp_path):
     assert again.best_metrics.to_dict() == metrics.to_dict()
     assert all(map(np.array_equal, again.best_metrics.curves, metrics.curves))
     assert np.array_equal(again.best_metrics.precision50, metrics.precision50)
+    for mine, other in zip(again.best_metrics.verdicts, metrics.verdicts, strict=True):
+        for a, b in zip((*mine.truth, *mine[1:]), (*other.truth, *other[1:]), strict=True):
+            np.testing.assert_array_equal(a, b)
+            assert np.asarray(a).dtype == np.asarray(b).dtype

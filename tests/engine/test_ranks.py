@@ -74,13 +74,14 @@ def test_killed_rank_restarts_all_from_the_last_checkpoint(tmp_path, alone):
 
 
 def test_plain_norms_early_stop_all_ranks_hold_the_same_bits(tmp_path):
-    ended = torchrun(WORKER, "stops_early", tmp_path, "epochs=9", "patience=2")
+    ended = torchrun(WORKER, "stops_early", tmp_path, "epochs=9", "patience=2", "plots=true")
     assert ended.code == 0, ended.text
     states = [json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1)]
     assert states[0]["epochs"] == 3
     assert states[0]["best"] == 1
     assert states[0] == states[1]
     assert ended.text.count("no better epoch in 2: stopped after epoch 3") == 1
+    assert "8 training images" in (tmp_path / "train/report.html").read_text(encoding="utf-8")
 
 
 def test_loss_that_is_not_finite_on_one_rank_ends_all_with_one_line(tmp_path):

@@ -8,12 +8,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mamba_yolo.engine.matches import Curves
+from mamba_yolo.engine.matches import Curves, Truth
 from mamba_yolo.engine.metrics import ClassFigures, Metrics
+from mamba_yolo.engine.verdicts import Verdict
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class TrainResult(NamedTuple):
@@ -49,4 +53,21 @@ def read_result(path: Path) -> TrainResult:
     metrics["confusion"] = np.array(metrics["confusion"], np.int64)
     metrics["curves"] = Curves(*map(np.array, metrics["curves"]))
     metrics["precision50"] = np.array(metrics["precision50"])
+    metrics["verdicts"] = [_verdict(*row) for row in metrics["verdicts"]]
     return TrainResult(Path(plain.pop("run_dir")), Path(plain.pop("best")), Metrics(**metrics), **plain)
+
+
+def _verdict(truth: list[Any], rows: list[Any], found: list[int], missed: list[int], loss: float) -> Verdict:
+    """One image's; JSON knows neither dtypes nor the shape of an empty array."""
+    boxes, classes, is_crowd, areas = truth
+    return Verdict(
+        Truth(_boxes(boxes, 4), np.array(classes, np.int64), np.array(is_crowd, np.bool_), np.array(areas, np.float64)),
+        _boxes(rows, 6),
+        np.array(found, np.int64),
+        np.array(missed, np.int64),
+        loss,
+    )
+
+
+def _boxes(rows: list[Any], columns: int) -> npt.NDArray[np.float32]:
+    return np.array(rows, np.float32).reshape(-1, columns)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from mamba_yolo.data import Loader, open_dataset
@@ -24,6 +23,7 @@ from mamba_yolo.engine.freeze import freeze
 from mamba_yolo.engine.norms import NormMomentum
 from mamba_yolo.engine.optim import Plan, build_optimizer, make_plan
 from mamba_yolo.engine.recorder import Recorder
+from mamba_yolo.engine.report import box_labels
 from mamba_yolo.engine.resume import find_checkpoint, restore, resumed_config
 from mamba_yolo.engine.runs import new_run_folder
 from mamba_yolo.engine.schedule import ema_tau
@@ -155,14 +155,8 @@ def resume(
 
 def describe_run(training: Training) -> Run:
     """Labels of the training split, as fractions of their images."""
-    boxes, classes = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.int64)]
-    for i in range(len(training.train_set)):
-        sample = training.train_set[i]
-        height, width = training.train_set.image_size(i)
-        corners = sample.boxes_xyxy / np.array([width, height, width, height], np.float32)
-        boxes.append(np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1))
-        classes.append(sample.classes)
-    return Run(training.folder, training.config, training.names, np.concatenate(boxes), np.concatenate(classes))
+    boxes, classes = box_labels(training.train_set)
+    return Run(training.folder, training.config, training.names, boxes, classes, training.epoch)
 
 
 def _loaders(
@@ -243,8 +237,8 @@ def _assemble(
 def _criterion(config: TrainConfig, detector: Detector, train_set: Dataset) -> DetectionLoss:
     weights = None
     if config.class_weights:
-        classes = np.concatenate([np.zeros(0, np.int64), *(train_set[i].classes for i in range(len(train_set)))])
-        counts = torch.from_numpy(np.bincount(classes, minlength=len(train_set.names)))
+        _, classes = box_labels(train_set)
+        counts = torch.bincount(torch.from_numpy(classes), minlength=len(train_set.names))
         weights = rarity_weights(counts, config.class_weights)
     return DetectionLoss(len(train_set.names), detector.strides, config.box, config.cls, config.dfl, weights)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mamba_yolo.engine.step import Stepper
 
 # Where and how a run is computed may change between its parts; what is computed may not.
-FREE = ("resume", "device", "workers", "project", "name", "plots", "time", "save_period", "model")
+FREE = ("resume", "device", "workers", "project", "name", "plots", "callbacks", "time", "save_period", "model")
 
 
 def find_checkpoint(config: TrainConfig) -> tuple[Path, Checkpoint]:

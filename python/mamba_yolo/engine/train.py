@@ -20,12 +20,15 @@ from mamba_yolo.engine.checkpoint import Checkpoint, fit_classes, saved_epoch
 from mamba_yolo.engine.checkpoint import load as load_checkpoint
 from mamba_yolo.engine.freeze import train_unfrozen
 from mamba_yolo.engine.launch import launch, needs_launch
+from mamba_yolo.engine.listeners import make_callbacks
 from mamba_yolo.engine.memory import keep_freed_memory
 from mamba_yolo.engine.outcome import TrainResult
 from mamba_yolo.engine.pictures import Pictures
 from mamba_yolo.engine.prepare import Training, describe_run, resume, start
 from mamba_yolo.engine.progress import Reporter, memory_note
 from mamba_yolo.engine.ranks import join
+from mamba_yolo.engine.recorder import read_rows
+from mamba_yolo.engine.report import Report, short_path, write_report
 from mamba_yolo.engine.restart import mark_run, resumed_after_restart
 from mamba_yolo.engine.resume import capture
 from mamba_yolo.engine.step import Losses
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
     from mamba_yolo.config import DetectorConfig, TrainConfig
     from mamba_yolo.data import Hook
+    from mamba_yolo.engine.callbacks import Run
     from mamba_yolo.engine.metrics import Metrics
     from mamba_yolo.models.detector import Detector
 
@@ -60,7 +64,7 @@ def train(
         config: options of the run.
         model: start from this detector; otherwise from `config.model`.
         names: class names `model` was made for.
-        callbacks: listeners.
+        callbacks: listeners, before those that `config.callbacks` names.
         hook: a change of every training picture, as in `Loader`: its time comes on top of every step. It is not saved:
             a resumed run needs it again.
         progress: where to report; standard error if left out.
@@ -70,7 +74,7 @@ def train(
         CheckpointError: what is to be resumed does not fit.
         TrainingError: loss or outputs are not finite, or the best file does not give its figures again.
         SaveError: nothing can be written; the last checkpoint is untouched.
-        ConfigError: a batch that the ranks cannot share, or a hook that cannot follow into other processes.
+        ConfigError: a batch that the ranks cannot share, or a hook or callback that cannot follow into other processes.
     """
     if needs_launch(config.device):
         return launch(config, model=model, names=names, callbacks=callbacks, hook=hook)
@@ -79,8 +83,9 @@ def train(
         reporter = progress or Reporter()
         if not ranks.is_first:
             reporter, callbacks = Reporter(quiet=True), ()
-        elif config.plots:
-            callbacks = (*callbacks, Pictures(reporter))
+        else:
+            callbacks = (*callbacks, *make_callbacks(config.callbacks, reporter))
+            callbacks = (*callbacks, Pictures(reporter)) if config.plots else callbacks
         config = resumed_after_restart(config, ranks)
         if config.resume:
             training = resume(config, reporter, callbacks, hook, ranks)
@@ -106,6 +111,8 @@ def _run(training: Training) -> TrainResult:
         _say_what_is_safe(training)
         raise
     training.tell(lambda c: c.on_run_end(training.folder, metrics))
+    if training.recorder is not None and training.config.plots:
+        _report(training, run, metrics, read_rows(training.recorder.csv_path))
     return TrainResult(training.folder, training.best_path, metrics, training.best_epoch, training.epoch)
 
 
@@ -176,7 +183,7 @@ def _train_epoch(training: Training, epoch: int) -> tuple[Losses, list[float]]:
 
 
 def _validate(training: Training, detector: Detector | None = None) -> Metrics:
-    """Figures of the averaged weights, or of another detector."""
+    """Figures of the averaged weights, or, for the last word, of another detector."""
     config, stepper = training.config, training.stepper
     return validate(
         detector or stepper.ema.module,  # type: ignore[arg-type]
@@ -188,6 +195,7 @@ def _validate(training: Training, detector: Detector | None = None) -> Metrics:
         criterion=stepper.criterion,
         watch=lambda batch, found: training.tell(lambda c: c.on_validation_batch(batch, found)),
         ranks=training.ranks,
+        per_image=detector is not None and config.plots,
     )
 
 
@@ -203,7 +211,7 @@ def _save(training: Training, epoch: int, metrics: Metrics | None) -> None:
         names=training.names,
         weights=ema.state_dict(),
         imgsz=config.imgsz,
-        training_set="/".join(config.data.replace("\\", "/").split("/")[-2:]),
+        training_set=short_path(config.data),
         figures=metrics.figures() if metrics else {},
     )
     files = [(training.best_path, weights)] if training.best_epoch == epoch else []
@@ -243,6 +251,28 @@ def _prove_best(training: Training) -> Metrics:
     shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.figures().items())
     training.reporter.say(f"best epoch {training.best_epoch}, measured again from {training.best_path}: {shown}")
     return metrics
+
+
+def _report(training: Training, run: Run, metrics: Metrics, rows: Sequence[Mapping[str, float]]) -> None:
+    """The page about the run."""
+    minutes = training.seconds / 60
+    report = Report(
+        title=f"{short_path(training.config.model)} on {short_path(training.config.data)}",
+        config=training.config,
+        metrics=metrics,
+        dataset=training.val_loader.dataset,
+        boxes_xywh_norm=run.boxes_xywh_norm,
+        classes=run.classes,
+        labels_of=f"{len(training.train_set)} training images",
+        facts={
+            "trained on": f"{len(training.train_set)} images, {training.epoch} epochs in {minutes:.1f} min, "
+            f"{training.stepper.device}",
+            "best epoch": str(training.best_epoch),
+            "weights": str(training.best_path),
+        },
+        rows=rows,
+    )
+    write_report(report, training.folder)
 
 
 def _loss_columns(prefix: str, losses: Mapping[str, float]) -> dict[str, float]:

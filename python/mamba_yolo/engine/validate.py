@@ -19,6 +19,7 @@ from mamba_yolo.engine.progress import Reporter
 from mamba_yolo.engine.ranks import ALONE, Ranks
 from mamba_yolo.engine.step import batch_losses, network_input
 from mamba_yolo.engine.tally import Tally
+from mamba_yolo.engine.verdicts import image_losses
 from mamba_yolo.errors import ConfigError, TrainingError
 from mamba_yolo.models.decode import decode
 from mamba_yolo.ops import nms_head
@@ -53,6 +54,7 @@ def validate(
     progress: Reporter | None = None,
     criterion: Criterion | None = None,
     watch: Watcher | None = None,
+    per_image: bool = False,
     ranks: Ranks = ALONE,
 ) -> Metrics:
     """Figures of a detector on every image of a loader.
@@ -68,6 +70,7 @@ def validate(
         progress: where to report; silent without it.
         criterion: also report the loss.
         watch: called with the first batch and its detections in network pixels.
+        per_image: with a criterion, also the loss of every image alone, in `Metrics.verdicts`.
         ranks: the processes that share the images, each with a loader of its share; all get the figures of all images.
 
     Raises:
@@ -81,6 +84,7 @@ def validate(
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = Network(detector, dtype)
     rows: dict[int, npt.NDArray[np.float32]] = {}
+    alone: dict[int, float] = {}
     clock, losses = _Clock(device), list[Tally]()
     with (progress or Reporter(quiet=True)).bar("validate", len(loader)) as bar, torch.inference_mode():
         for current in loader.epoch(0):
@@ -89,6 +93,8 @@ def validate(
             clock.lap("network")
             if criterion is not None:
                 losses.append(Tally.of(batch_losses(raw, current, criterion, device), len(current.images)))
+            if criterion is not None and per_image:
+                alone |= image_losses(raw, current, criterion, device)
             found = _detect(raw, current, dataset, conf=conf, iou=iou, max_det=max_det)
             if watch is not None and not rows:
                 watch(current, [f.numpy() for f in found])
@@ -96,10 +102,16 @@ def validate(
                 rows[sample] = _to_image(boxes, letterbox, dataset.image_size(sample)).numpy()
             clock.lap("nms")
             bar.advance(images=len(current.images))
-    speed_ms, rows = clock.per_image(len(rows)), _rows_of_all(rows, ranks)
+    metrics = _figures(dataset, _rows_of_all(rows, ranks), _losses_of_all(alone, ranks))
+    return dataclasses.replace(metrics, speed_ms=clock.per_image(len(rows)), losses=_mean_losses(losses, ranks))
+
+
+def _figures(dataset: Dataset, rows: dict[int, npt.NDArray[np.float32]], alone: dict[int, float]) -> Metrics:
+    """Figures of detections by image, and with them the losses of single images."""
     order = sorted(rows)
     metrics = evaluate([truth_of(dataset[i]) for i in order], [rows[i] for i in order], dataset.names)
-    return dataclasses.replace(metrics, speed_ms=speed_ms, losses=_mean_losses(losses, ranks))
+    verdicts = [v._replace(loss=alone.get(i, v.loss)) for i, v in zip(order, metrics.verdicts, strict=True)]
+    return dataclasses.replace(metrics, verdicts=verdicts)
 
 
 def _rows_of_all(rows: dict[int, npt.NDArray[np.float32]], ranks: Ranks) -> dict[int, npt.NDArray[np.float32]]:
@@ -113,6 +125,12 @@ def _rows_of_all(rows: dict[int, npt.NDArray[np.float32]], ranks: Ranks) -> dict
         parts = torch.split(boxes.float(), images[:, 1].long().tolist())
         found.update(zip(images[:, 0].long().tolist(), (p.numpy() for p in parts), strict=True))
     return found
+
+
+def _losses_of_all(alone: dict[int, float], ranks: Ranks) -> dict[int, float]:
+    """Losses of single images by image, of the images of every rank."""
+    mine = torch.tensor(list(alone.items()), dtype=torch.float64).reshape(-1, 2)
+    return {int(image): loss for share in ranks.gather(mine) for image, loss in share.tolist()}
 
 
 def _mean_losses(batches: list[Tally], ranks: Ranks) -> dict[str, float]:
