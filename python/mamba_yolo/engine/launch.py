@@ -82,7 +82,7 @@ def _check(config: TrainConfig, devices: list[str], *, stays_behind: bool) -> No
     if stays_behind:
         raise ConfigError(
             f"device={config.device} trains in other processes, which know no hook or callback of this one; "
-            "start your own script with torchrun, or name one device"
+            "name a callback by its import path, start your own script with torchrun, or name one device"
         )
 
 

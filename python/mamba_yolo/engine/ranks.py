@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from mamba_yolo.engine.device import pick_device
+from mamba_yolo.engine.signals import one_interrupt, restored_signals
 from mamba_yolo.errors import ConfigError, RankLostError
 
 if TYPE_CHECKING:
@@ -195,7 +194,8 @@ def join(devices: str) -> Iterator[Ranks]:
         found = distributed.is_initialized()  # somebody's own program did it, and ends it
         if not found:
             _open_group(device, place)
-        yield Ranks(place.rank, place.world_size, device)
+        with one_interrupt():
+            yield Ranks(place.rank, place.world_size, device)
         if not found:
             distributed.destroy_process_group()
     except Exception:
@@ -230,7 +230,7 @@ def start_processes(count: int, module: str, argument: str) -> str | None:
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what went wrong is said once, by the caller
     threads = str(max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, count) // count)
-    with _restored_signals(), _environment("OMP_NUM_THREADS", threads):
+    with restored_signals(), _environment("OMP_NUM_THREADS", threads):
         try:
             words = ["--standalone", f"--nproc-per-node={count}", "--module", module, argument]
             torchrun.run(torchrun.parse_args(words))  # type: ignore[no-untyped-call]
@@ -241,20 +241,6 @@ def start_processes(count: int, module: str, argument: str) -> str | None:
         except SignalException as error:
             raise KeyboardInterrupt from error
     return None
-
-
-@contextmanager
-def _restored_signals() -> Iterator[None]:
-    """The agent leaves its own handlers behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Ranks that torchrun starts again (`--max-restarts`) go on from the last checkpoint of their run.
 
-The run folder remembers which job of torchrun it belongs to. Test: tests/engine/test_elastic.py.
+The run folder remembers which job of torchrun it belongs to. Test: tests/engine/test_ranks.py.
 """
 
 from __future__ import annotations
