@@ -30,7 +30,7 @@ def restored_signals() -> Iterator[None]:
 
 @contextmanager
 def one_interrupt() -> Iterator[None]:
-    """Hear only the first Ctrl-C: a process that ends has files to finish and a word to say; the agent limits its time."""
+    """Hear only the first Ctrl-C: a process that ends has files to finish and a word to say."""
     if not _may_handle():
         yield
         return
