@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 NATIVE := python/mamba_yolo/_rust.abi3.so
+CUDA_KERNELS := $(if $(filter Darwin,$(shell uname)),,python/mamba_yolo/ops/cuda_kernels.zip)
 RUST_SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
 .DEFAULT_GOAL := help
-.PHONY: help install build demo test test-rust test-python lint types fmt bench bench-peers wheel wheel-check clean
+.PHONY: help install build demo test test-rust test-python fuzz lint types fmt bench bench-peers wheel wheel-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -23,14 +24,17 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --group dev
 	@touch $@
 
-build: $(NATIVE) ## Compile the native module, optimised, into the source tree
+build: $(NATIVE) $(CUDA_KERNELS) ## Compile the native module, optimised, and the CUDA kernels into the source tree
 
 $(NATIVE): $(VENV)/.installed $(RUST_SOURCES)
 	@echo 'Compiling, and installing torch: several GB, a few minutes the first time'
 	PIP_QUIET=1 VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
 	@touch $@
 
-demo: build ## Train, validate and predict on real photographs, about two minutes
+python/mamba_yolo/ops/cuda_kernels.zip: $(VENV)/.installed .ci/cuda_binaries.py python/mamba_yolo/ops/_nvrtc.py $(wildcard cuda/*.cu cuda/*.cuh)
+	$(BIN)/python .ci/cuda_binaries.py $@
+
+demo: $(NATIVE) ## Train, validate and predict on real photographs, about two minutes
 	$(BIN)/mamba-yolo demo
 
 test: test-rust test-python ## Run every test
@@ -40,6 +44,10 @@ test-rust:
 
 test-python: build
 	$(BIN)/python -m pytest -q
+
+SECONDS ?= 60
+fuzz: build ## Damage pictures, labels, masks and boxes, SECONDS=60 each
+	cd tests && ../$(BIN)/python -m fuzz $(SECONDS)
 
 lint: build ## Check style: ruff, rustfmt, clippy, import layers
 	$(BIN)/ruff check .
@@ -71,11 +79,11 @@ bench-peers: build ## Install the benchmark peers into .venv-peers (5 GB), which
 	PIP_QUIET=1 VIRTUAL_ENV=$(CURDIR)/$(PEERS) $(PEERS)/bin/maturin develop --release --quiet
 	@touch $(PEERS)/.installed
 
-wheel: $(VENV)/.installed ## Build the wheel and the source distribution into dist/
+wheel: $(VENV)/.installed $(CUDA_KERNELS) ## Build the wheel and the source distribution into dist/
 	$(BIN)/maturin build --release --sdist --out dist
 
 wheel-check: wheel ## Install the wheel into an empty environment and run it from another folder
 	bash .ci/wheel-check
 
 clean: ## Remove what was built, keep .venv
-	rm -rf target dist $(NATIVE) .benchmarks .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf target dist $(NATIVE) $(CUDA_KERNELS) .benchmarks .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,6 +6,7 @@ import sys
 import zipfile
 
 import pytest
+import torch
 
 from helpers import ROOT
 
@@ -27,6 +28,8 @@ def test_contents(wheel):
     tops = {name.split("/")[0] for name in names}
     assert {top.split("-")[0] for top in tops} <= {"mamba_yolo", "mamba_yolo.libs"}, tops
     needed = ["_rust.abi3.so", "_rust.pyi", "py.typed", "assets/bccd_mini/data.yaml", "assets/bccd_mini/LICENSE.txt"]
+    if sys.platform != "darwin":
+        needed.append("ops/cuda_kernels.zip")
     for name in needed:
         assert f"mamba_yolo/{name}" in names
     in_tree = {
@@ -56,6 +59,9 @@ def test_works_from_another_folder(wheel, tmp_path):
         "import mamba_yolo, pathlib\n"
         "assert pathlib.Path(mamba_yolo.__file__).parent == pathlib.Path('site/mamba_yolo').resolve()\n"
         "from mamba_yolo.cli.entry import run\n"
+        "from mamba_yolo.ops.cuda_images import Images\n"
+        "import sys\n"
+        "assert sys.platform == 'darwin' or 'scan_forward' in Images().units\n"
         "raise SystemExit(run(['doctor']))\n"
     )
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
@@ -64,3 +70,4 @@ def test_works_from_another_folder(wheel, tmp_path):
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "everything works" in run.stdout
+    assert torch.cuda.is_available() or "CUDA kernels" in run.stdout

@@ -5,6 +5,7 @@ Legend: B images or batch, N boxes, A anchors, nc classes.
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -30,6 +31,7 @@ __all__ = [
     "fill_polygons",
     "fuse_boxes",
     "image_sizes",
+    "label_file",
     "letterbox",
     "merge_rle",
     "nms_boxes",
@@ -170,18 +172,18 @@ def letterbox(
 def files_below(folder: str | os.PathLike[str], suffixes: Sequence[str]) -> list[str]:
     """Entries below a folder whose names have one of the suffixes (lower case, with the dot)."""
 
+def label_file(picture: str | os.PathLike[str]) -> Path:
+    """Where the labels of a picture lie."""
+
 def scan_labels(
-    pictures: Sequence[tuple[str, str]], classes: Sequence[int] | None, keep: str | None, num_threads: int
+    pictures: Sequence[str], classes: Sequence[int] | None, keep: Path | None, num_threads: int
 ) -> tuple[
-    list[tuple[int, int]],
-    list[tuple[int, str]],
-    list[int],
-    tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], list[int], npt.NDArray[np.float32]],
-    list[int],
+    tuple[list[str], list[tuple[int, int]], list[int]],
+    tuple[list[tuple[int, str]], list[tuple[int, str]], list[tuple[int, int]], list[str], Path | None],
+    tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.uint32], npt.NDArray[np.float32]],
     int,
-    bool,
 ]:
-    """Headers and label files of (picture, label file) pairs; see data/labels.py."""
+    """Headers and label files of pictures; see data/labels.py."""
 
 @final
 class Pipeline:

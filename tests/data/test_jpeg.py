@@ -82,3 +82,27 @@ def test_damage_is_judged_by_the_general_decoder():
             continue
         same += np.array_equal(ours, pillow(bytes(damaged)))
     assert same > 100
+
+
+def test_headers_that_libjpeg_turbo_refuses_are_refused():
+    """Found by fuzzing: a table number beyond the four, and a second frame."""
+    whole = encode(noisy(16, 16, 3, 0.5), quality=90, subsampling=0)
+    frame = whole.index(b"\xff\xc0")
+    number = bytearray(whole)
+    number[frame + 12] = 128
+    twice = whole[: frame + 19] + whole[frame:]
+    for data in (bytes(number), twice):
+        with pytest.raises(ImageError, match="damaged JPEG"):
+            decode_image(data)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_size_that_the_file_cannot_hold_is_refused_before_memory_is_taken(progressive):
+    """Found by fuzzing: 1 KB that promises 60 megapixels; every block takes a bit at least."""
+    promise = bytearray(encode(noisy(16, 16, 3, 0.5), progressive=progressive))
+    frame = promise.index(b"\xff\xc2" if progressive else b"\xff\xc0")
+    promise[frame + 5 : frame + 9] = (6000).to_bytes(2) + (10000).to_bytes(2)
+    with pytest.raises(ImageError, match=r"at most \d % of it is there"):
+        decode_image(bytes(promise))
+    plain = encode(np.full((3000, 4000, 3), 90, np.uint8), progressive=progressive, optimize=True)
+    assert decode_image(plain).shape == (3000, 4000, 3)

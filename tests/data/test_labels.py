@@ -14,6 +14,7 @@ from PIL import Image
 from helpers import shared
 from mamba_yolo.data import labels as native_scan
 from mamba_yolo.data import open_dataset
+from mamba_yolo.data._native import native
 from mamba_yolo.data.readers import yolo
 
 
@@ -33,7 +34,7 @@ def by_python(path, monkeypatch):
     def all_odd(*args):
         found = native_scan.scan(*args)
         readable = sorted(set(range(len(found.sizes))) - {i for i, _ in found.unreadable})
-        return found._replace(odd=readable)
+        return found._replace(odd=[(i, str(native.label_file(found.names[i]))) for i in readable])
 
     with monkeypatch.context() as patched:
         patched.setattr(yolo, "scan", all_odd)

@@ -229,6 +229,10 @@ def coco_with(tmp_path, annotations, **image):
         ({"image_id": 7, "category_id": 90, "bbox": [0, 0, 0, 5]}, "no area"),
         ({"image_id": 7, "category_id": 90, "bbox": [0, float("nan"), 5, 5]}, "finite"),
         ({"image_id": 7, "category_id": 90}, "four numbers"),
+        ({"image_id": {}, "category_id": 90, "bbox": [0, 0, 5, 5]}, "belongs to no picture"),
+        ({"image_id": 7, "category_id": [90], "bbox": [0, 0, 5, 5]}, "category [90]"),
+        ({"image_id": 7, "category_id": 90, "bbox": [0, 0, 10**400, 5]}, "too large"),
+        ({"image_id": 7, "category_id": 90, "bbox": [0, 0, 5, 5], "segmentation": [["a"] * 6]}, "not a number"),
     ],
 )
 def test_bad_coco_annotations(tmp_path, record, what):

@@ -62,11 +62,3 @@ def test_shares(tmp_path):
     space.check_disk(1, tmp_path)
     with pytest.raises(ConfigError, match="free in"):
         space.check_disk(1 << 60, tmp_path)
-
-
-def test_the_cache_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("MAMBA_YOLO_CACHE", str(tmp_path))
-    assert space.cache_folder() == tmp_path
-    monkeypatch.delenv("MAMBA_YOLO_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert space.cache_folder() == tmp_path / "mamba-yolo"

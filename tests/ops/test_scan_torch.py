@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mamba_yolo.ops import ss2d_scan
-from mamba_yolo.ops.scan_op import native
+from mamba_yolo.errors import BackendError
+from mamba_yolo.ops import _cuda, dispatch, ss2d_scan
+from mamba_yolo.ops._native import native
 from ops.scan_cases import map_inputs, sequence_inputs
 
 
@@ -82,6 +84,47 @@ def test_flops_are_counted():
     with FlopCounterMode(display=False) as counter:
         ss2d_scan(*inputs)
     assert counter.get_total_flops() == 4 * 16 * 8 * (7 * 16 + 2 * 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_fake_tensors_on_a_gpu(monkeypatch, dtype):
+    """Tracing for a GPU, as compile does, here where none is."""
+    monkeypatch.setattr(_cuda, "_gpus", {0: object()})
+    inputs = map_inputs(dtype=torch.float32)
+    with FakeTensorMode(), torch.no_grad():
+        x, proj, *parameters = (torch.empty(t.shape, device="cuda") for t in inputs[:6])
+        x, proj = x.to(dtype), proj.to(dtype)
+        y = ss2d_scan(x, proj, *parameters, *inputs[6:])
+        assert (y.shape, y.dtype, y.device.type) == (x.shape, dtype, "cuda")
+        scanned = (x, None, proj, *parameters)
+        y, checkpoints = torch.ops.mamba_yolo.scan_forward(*scanned, *inputs[6:], True, True)
+        assert (checkpoints.shape, checkpoints.dtype) == ((2, 4, 3, 16, 24), torch.float32)
+        found = torch.ops.mamba_yolo.scan_backward(y, *scanned, checkpoints, *inputs[6:], True)
+        assert [(g.shape, g.dtype) for g in found] == [(t.shape, t.dtype) for t in scanned if t is not None]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "reason"), [(torch.float64, "the tensor is torch.float64"), (torch.float32, "sees no|built without")]
+)
+def test_what_cuda_kernels_cannot_do_is_warned_of_once(monkeypatch, dtype, reason):
+    monkeypatch.setattr(_cuda, "_gpus", {})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    dispatch._warn_once.cache_clear()
+    with FakeTensorMode(), torch.no_grad():
+        inputs = [torch.empty(t.shape, device="cuda", dtype=dtype) for t in map_inputs(height=2, width=2)[:6]]
+        with pytest.warns(RuntimeWarning, match=f"slow torch definition of the scan: .*({reason})") as warned:
+            assert all(ss2d_scan(*inputs, 2, 2).shape == (2, 4, 24) for _ in range(2))
+        assert len(warned) == 1
+        with pytest.raises(BackendError, match=f"backend 'cuda' cannot run: .*({reason})"):
+            ss2d_scan(*inputs, 2, 2, backend="cuda")
+    dispatch._warn_once.cache_clear()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_whether_cuda_kernels_run_is_a_constant_to_the_compiler(monkeypatch):
+    monkeypatch.setattr(_cuda, "_gpus", {0: object()})
+    sign = torch.compile(lambda x: x if _cuda.why_not(0) is None else -x, fullgraph=True, backend="eager")
+    assert sign(torch.ones(1)) == 1
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,16 @@ from PIL import Image
 from mamba_yolo import __native_version__, __version__
 from mamba_yolo.cli.console import Outcome, table
 from mamba_yolo.data import decode_image
-from mamba_yolo.errors import MambaYoloError
+from mamba_yolo.errors import BackendError, MambaYoloError
 from mamba_yolo.ops import nms, ss2d_scan
-from mamba_yolo.ops.dispatch import choose_backend, cpu_level, threads_are_torchs
+from mamba_yolo.ops.dispatch import choose_backend, cpu_level, cuda_kernels_of, threads_are_torchs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mamba_yolo.cli.commands import DoctorConfig
 
+CPU = torch.device("cpu")
 SCAN_TOLERANCE = 1e-4
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
@@ -49,7 +50,7 @@ def run(config: DoctorConfig) -> Outcome:
         Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", "", ok=True),
         Finding("torch", torch.__version__, *_tested(_torch_adds)),
         Finding("threads", _threads(), "", ok=True),
-        Finding("CPU scan", _cpu_scan(), *_tested(_scan_equals_definition)),
+        Finding("CPU scan", _cpu_scan(), *_tested(functools.partial(_scan_equals_definition, CPU))),
         Finding("CPU NMS", "rust", *_tested(_nms_drops_the_double)),
         Finding("image decoder", "rust", *_tested(_image_survives)),
         *_gpu(),
@@ -90,12 +91,12 @@ def _cpu_scan() -> str:
     """Backend of the scan on the CPU."""
     forced = os.environ.get("MAMBA_YOLO_BACKEND", "auto")
     why = "chosen for CPU tensors" if forced == "auto" else f"MAMBA_YOLO_BACKEND={forced}"
-    backend = choose_backend("auto", torch.device("cpu"))
+    backend = choose_backend("auto", CPU)
     level = f", level {cpu_level()}" if backend == "rust" else ""
     return f"{backend}{level} ({why})"
 
 
-def _scan_equals_definition() -> str:
+def _scan_equals_definition(device: torch.device) -> str:
     generator = torch.Generator().manual_seed(0)
     inner, rank, states, height, width, directions = 8, 1, 16, 5, 7, 4
     shapes = {
@@ -106,10 +107,12 @@ def _scan_equals_definition() -> str:
         "A_logs": (directions * inner, states),
         "Ds": (directions * inner,),
     }
-    tensors = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    tensors = {name: torch.randn(shape, generator=generator).to(device) for name, shape in shapes.items()}
     sides = {"height": height, "width": width}
     expected = ss2d_scan(**tensors, **sides, backend="reference")  # type: ignore[arg-type]
-    off = float((ss2d_scan(**tensors, **sides) - expected).abs().max() / expected.abs().max())  # type: ignore[arg-type]
+    backend = "cuda" if device.type == "cuda" else choose_backend("auto", device)
+    got = ss2d_scan(**tensors, **sides, backend=backend)  # type: ignore[arg-type]
+    off = float((got - expected).abs().max() / expected.abs().max())
     _require(off < SCAN_TOLERANCE, f"differs from the definition by {off:.1e}, allowed {SCAN_TOLERANCE:.0e}")
     return f"equals the definition to {off:.0e}"
 
@@ -133,7 +136,7 @@ def _gpu() -> list[Finding]:
     """GPU, driver and CUDA kernels."""
     if not torch.cuda.is_available():
         reason = "this torch is built without CUDA" if torch.version.cuda is None else "torch sees no GPU or no driver"
-        return [Finding("GPU", f"none: {reason}", "the CPU is used", ok=True)]
+        return [Finding("GPU", f"none: {reason}", "the CPU is used", ok=True), *_cuda_kernels(1)]
     findings = []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
@@ -141,8 +144,23 @@ def _gpu() -> list[Finding]:
         found = f"{properties.name}, {gib:.0f} GiB, compute {properties.major}.{properties.minor}"
         found = f"{found}, CUDA {torch.version.cuda}, driver {_driver()}"
         findings.append(Finding(f"GPU {index}", found, *_tested(functools.partial(_gpu_adds, index))))
-    why = "not part of this version: the scan runs as its torch definition on the GPU, correct and slow"
-    return [*findings, Finding("CUDA kernels", why, "", ok=True)]
+    return [*findings, *_cuda_kernels(torch.cuda.device_count())]
+
+
+def _cuda_kernels(num_gpus: int) -> list[Finding]:
+    """What the kernels of each GPU are from, or why they are off; a fault only where they were asked for."""
+    findings = []
+    for index in range(num_gpus):
+        what = f"CUDA kernels, GPU {index}" if num_gpus > 1 else "CUDA kernels"
+        try:
+            found = cuda_kernels_of(index)
+        except BackendError as error:
+            forced = os.environ.get("MAMBA_YOLO_BACKEND") == "cuda"
+            findings.append(Finding(what, f"off: {error}", "MAMBA_YOLO_BACKEND=cuda" if forced else "", ok=not forced))
+            continue
+        test = functools.partial(_scan_equals_definition, torch.device("cuda", index))
+        findings.append(Finding(what, found, *_tested(test)))
+    return findings
 
 
 def _driver() -> str:

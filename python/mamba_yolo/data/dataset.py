@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from mamba_yolo.data._native import native
 from mamba_yolo.data.readers import coco, voc, yolo
 from mamba_yolo.data.readers.files import images_below, read_text, split_names
 from mamba_yolo.errors import DataError, MissingFileError
@@ -161,7 +162,7 @@ def _find_yolo_folder(root: Path, split: str) -> Found | None:
     candidates = [*(root / "images" / n for n in wanted), *(root / n / "images" for n in wanted)]
     candidates += [*(root / n for n in wanted), root / "images"]
     for folder in candidates:
-        labelled = folder.is_dir() and any(yolo.label_path(image).exists() for image in images_below(folder))
+        labelled = folder.is_dir() and any(native.label_file(image).exists() for image in images_below(folder))
         if labelled:
             listed = root / voc.CLASS_FILE
             lines = read_text(listed).splitlines() if listed.is_file() else []

@@ -25,7 +25,7 @@ PathLike = str | os.PathLike[str]
 def decode_image(
     source: PathLike | bytes, *, exif: Literal["apply", "ignore"] = "apply", strict: bool = False
 ) -> npt.NDArray[np.uint8]:
-    """Decode a JPEG, PNG, WebP, BMP, TIFF or GIF; the format is found by its content.
+    """Decode a JPEG, PNG, WebP, BMP, TIFF, GIF, PGM or PPM; the format is found by its content.
 
     Args:
         source: a file, or a file's bytes.

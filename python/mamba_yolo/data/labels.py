@@ -6,7 +6,6 @@ Both give the same bits: `tests/data/test_labels.py` compares them.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 import os
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 import numpy as np
 
 from mamba_yolo.data._native import native
-from mamba_yolo.data.space import cache_folder
+from mamba_yolo.folders import cache_folder
 from mamba_yolo.types import Sample
 
 if TYPE_CHECKING:
@@ -31,42 +30,46 @@ class Scan(NamedTuple):
     """What the native module found; n pictures, N objects.
 
     Attributes:
+        names: n pictures once each, in the order of samples.
         sizes: n (height, width) of the upright pictures.
-        unreadable: (picture, reason) of those that cannot be read.
-        odd: pictures whose label file is to be read in Python.
-        objects: (N,) classes, (N, 4) corners, N numbers of polygon points (0: a box), (P, 2) points.
         ends: per picture where its objects end.
+        unreadable: (picture, reason) of those that cannot be read.
+        odd: (picture, label file) where the file is to be read in Python.
+        shared: (picture, earlier picture) that have one label file.
+        orphans: label files of no picture, beside the others.
+        objects: (N,) classes, (N, 4) corners, (N,) numbers of polygon points (0: a box), (P, 2) points.
         num_cached: pictures whose answer came from the cache file.
-        was_damaged: the cache file was there and could not be used.
     """
 
+    names: list[str]
     sizes: list[tuple[int, int]]
-    unreadable: list[tuple[int, str]]
-    odd: list[int]
-    objects: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], list[int], npt.NDArray[np.float32]]
     ends: list[int]
+    unreadable: list[tuple[int, str]]
+    odd: list[tuple[int, str]]
+    shared: list[tuple[int, int]]
+    orphans: list[str]
+    objects: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.uint32], npt.NDArray[np.float32]]
     num_cached: int
-    was_damaged: bool
 
 
-def scan(images: Sequence[Path], labels: Sequence[str], class_ids: list[int] | None) -> Scan:
+def scan(images: Sequence[str], class_ids: list[int] | None) -> Scan:
     """Headers of pictures and rows of their label files; classes are numbered by their place in the rising ids."""
-    pictures = [(os.fspath(image), label) for image, label in zip(images, labels, strict=True)]
-    file = _cache_file(pictures)
-    found = Scan(*native.scan_labels(pictures, class_ids, file, min(os.cpu_count() or 1, MAX_THREADS)))
-    if found.was_damaged:
-        logger.warning("%s: damaged, made anew", file)
-    return found
+    threads = min(os.cpu_count() or 1, MAX_THREADS)
+    pictures, faults, objects, num_cached = native.scan_labels(images, class_ids, _folder(), threads)
+    unreadable, odd, shared, orphans, damaged = faults
+    if damaged is not None:
+        logger.warning("%s: damaged, made anew", damaged)
+    return Scan(*pictures, unreadable, odd, shared, orphans, objects, num_cached)
 
 
 class Samples(Sequence[Sample]):
     """Samples made when they are looked at, from the arrays of a scan; `judged` are those that Python read."""
 
-    def __init__(self, paths: Sequence[Path], scan: Scan, places: Sequence[int], judged: dict[int, Sample]) -> None:
-        self._paths, self._places, self._judged = paths, places, judged
+    def __init__(self, scan: Scan, places: Sequence[int], judged: dict[int, Sample]) -> None:
+        self._names, self._places, self._judged = scan.names, places, judged
         self._classes, self._boxes, self._counts, self._points = scan.objects
         self._ends = scan.ends
-        self._point_ends = np.cumsum([0, *self._counts]).tolist()
+        self._point_ends = np.concatenate([[0], np.cumsum(self._counts, dtype=np.int64)])
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -89,7 +92,7 @@ class Samples(Sequence[Sample]):
             ends = self._point_ends[first : end + 1]
             segments = [[self._points[a:b]] for a, b in itertools.pairwise(ends)]
         return Sample(
-            path=self._paths[place],
+            path=Path(self._names[place]),
             boxes_xyxy=self._boxes[first:end],
             classes=self._classes[first:end],
             segments=segments,
@@ -97,13 +100,11 @@ class Samples(Sequence[Sample]):
         )
 
 
-def _cache_file(pictures: list[tuple[str, str]]) -> str | None:
-    """Where this list of pictures is remembered; nowhere when the folder cannot be made."""
+def _folder() -> Path | None:
+    """Where what was found is remembered; nowhere when the folder cannot be made."""
     folder = cache_folder() / "labels"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return None
-    names = "\0".join(image for image, _ in pictures).encode("utf-8", "surrogateescape")
-    key = hashlib.blake2b(os.fsencode(Path.cwd()) + b"\0" + names, digest_size=16).hexdigest()
-    return os.fspath(folder / f"{key}.labels")
+    return folder

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mamba_yolo.data._native import native
-from mamba_yolo.data.space import available_memory, cache_folder, check_disk, check_ram
+from mamba_yolo.data.space import available_memory, check_disk, check_ram
 from mamba_yolo.errors import ConfigError
+from mamba_yolo.folders import cache_folder
 
 if TYPE_CHECKING:
     import numpy.typing as npt

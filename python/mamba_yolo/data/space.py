@@ -52,14 +52,6 @@ def check_disk(needed: int, folder: Path) -> None:
         )
 
 
-def cache_folder() -> Path:
-    """Where caches lie: MAMBA_YOLO_CACHE, else `mamba-yolo` in the user's cache folder."""
-    stated = os.environ.get("MAMBA_YOLO_CACHE")
-    if stated:
-        return Path(stated)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mamba-yolo"
-
-
 def _system(root: Path) -> int | None:
     for line in _lines(root / "proc/meminfo"):
         if line.startswith("MemAvailable:"):

@@ -20,9 +20,9 @@ import torch
 from PIL import Image, ImageOps
 
 from mamba_yolo.data import decode_image
+from mamba_yolo.data.readers.files import IMAGE_SUFFIXES
 from mamba_yolo.errors import ConfigError, ImageError, MissingFileError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"})
 KINDS = "a path, folder, glob, .txt list, list, PIL image, uint8 RGB array, tensor or bytes"
 

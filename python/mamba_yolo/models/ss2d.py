@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mamba_yolo.models.layers import DepthwiseGelu, recomputed
-from mamba_yolo.ops import norm_gate, ss2d_scan
+from mamba_yolo.ops import norm_gate, ss2d_norm_gate, ss2d_scan
 
 if TYPE_CHECKING:
     from mamba_yolo.config import Initialization
@@ -58,15 +58,30 @@ class SS2D(nn.Module):
         x, gate = self.in_proj(x).chunk(2, dim=1)
         x = self.depthwise(x)
         proj = functional.conv2d(x, self.x_proj_weight.flatten(0, 1)[:, :, None, None])  # P = K(R + 2N)
-        y_BLD = ss2d_scan(
-            _tokens(x), _tokens(proj), self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds, height, width
+        scan = (
+            _tokens(x),
+            _tokens(proj),
+            self.dt_projs_weight,
+            self.dt_projs_bias,
+            self.A_logs,
+            self.Ds,
+            height,
+            width,
         )
-        out: Tensor = self.dropout(recomputed(self, self._project, y_BLD, gate))
-        return out
+        if self.training:
+            out = recomputed(self, self._norm_gate_project, ss2d_scan(*scan), gate)
+        else:
+            norm = self.out_norm
+            out = self._project(ss2d_norm_gate(*scan, norm.weight, norm.bias, _tokens(gate), norm.eps), gate)
+        dropped: Tensor = self.dropout(out)
+        return dropped
+
+    def _norm_gate_project(self, y_BLD: Tensor, gate: Tensor) -> Tensor:
+        norm = self.out_norm
+        return self._project(norm_gate(y_BLD, norm.weight, norm.bias, _tokens(gate), norm.eps), gate)
 
     def _project(self, y_BLD: Tensor, gate: Tensor) -> Tensor:
-        """What the scan gave (B, L, D), normed, gated and projected to (B, C, H, W)."""
-        y_BLD = norm_gate(y_BLD, self.out_norm.weight, self.out_norm.bias, _tokens(gate), self.out_norm.eps)
+        """(B, L, D) to (B, C, H, W), the height and width of the gate."""
         y_BDHW = y_BLD.reshape(-1, *gate.shape[2:], y_BLD.shape[2]).permute(0, 3, 1, 2)
         out: Tensor = self.out_proj(y_BDHW)
         return out

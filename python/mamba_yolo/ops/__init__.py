@@ -1,9 +1,11 @@
 """One file per operation; the plain torch definition stands beside every fast one, same signature."""
 
+from mamba_yolo.ops._cuda import warmup
 from mamba_yolo.ops.fused import depthwise_gelu, norm_gate
 from mamba_yolo.ops.masks import decode_rle, encode_rle, merge_rle, polygons_to_masks, rle_area, rle_from_polygon
 from mamba_yolo.ops.nms import nms, nms_head, weighted_box_fusion
 from mamba_yolo.ops.scan import selective_scan, ss2d_scan
+from mamba_yolo.ops.scan_gate import ss2d_norm_gate
 
 __all__ = [
     "decode_rle",
@@ -17,6 +19,8 @@ __all__ = [
     "rle_area",
     "rle_from_polygon",
     "selective_scan",
+    "ss2d_norm_gate",
     "ss2d_scan",
+    "warmup",
     "weighted_box_fusion",
 ]

@@ -80,16 +80,21 @@ def norm_gate(
     Raises:
         ShapeError: shapes or devices that do not fit together.
     """
-    if x.ndim != 3 or not x.is_floating_point():
-        raise ShapeError(f"x must be a floating (B, L, D) tensor, got {x.dtype} {tuple(x.shape)}")
-    _check("weight", weight, (x.shape[2],), x)
-    _check("bias", bias, (x.shape[2],), x)
-    _check("gate", gate, x.shape, x)
+    check_norm(x, weight, bias, gate)
     if choose_backend(backend, x.device) == "reference":
         return norm_gate_ref(x, weight, bias, gate, eps)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     wide_x, wide_weight, wide_bias = in_dtype(x, dtype), in_dtype(weight, dtype), in_dtype(bias, dtype)
     return in_dtype(norm(wide_x, wide_weight, wide_bias, in_dtype(gate, dtype), eps), x.dtype)
+
+
+def check_norm(x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor) -> None:
+    """Raise ShapeError unless these are arguments of `norm_gate`."""
+    if x.ndim != 3 or not x.is_floating_point():
+        raise ShapeError(f"x must be a floating (B, L, D) tensor, got {x.dtype} {tuple(x.shape)}")
+    _check("weight", weight, (x.shape[2],), x)
+    _check("bias", bias, (x.shape[2],), x)
+    _check("gate", gate, x.shape, x)
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> None:

@@ -205,7 +205,7 @@ def _tokens(x: Tensor) -> tuple[Tensor, int]:
     Channels are the last dimension of x, all others count tokens.
     """
     channels = x.shape[-1]
-    stride = _token_stride(x)
+    stride = token_stride(x)
     if stride < channels:
         x, stride = x.contiguous(), channels
     num_tokens = x.numel() // max(channels, 1)
@@ -213,7 +213,7 @@ def _tokens(x: Tensor) -> tuple[Tensor, int]:
     return x.as_strided((extent,), (1,)), stride
 
 
-def _token_stride(x: Tensor) -> int:
+def token_stride(x: Tensor) -> int:
     """Values from a token to the next, or 0 where the distance varies or channels lie apart."""
     *sizes, channels = x.shape
     *strides, inner = x.stride()

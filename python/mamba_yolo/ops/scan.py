@@ -7,17 +7,21 @@ Legend: B batch, L tokens = H * W, D channels, N states, R rank of dt, K = 4 dir
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
 from mamba_yolo.errors import ShapeError
+from mamba_yolo.ops import scan_cuda
 from mamba_yolo.ops.dispatch import choose_backend, in_dtype
 from mamba_yolo.ops.scan_op import scan
 from mamba_yolo.ops.scan_ref import NUM_DIRECTIONS, selective_scan_ref, ss2d_scan_ref
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from mamba_yolo.ops.dispatch import Backend
 
 
 def selective_scan(
@@ -54,9 +58,10 @@ def selective_scan(
     _check_sequence(u, delta, A, B, C)
     _check_parameter("D", D, u.shape[1])
     _check_parameter("delta_bias", delta_bias, u.shape[1])
-    if choose_backend(backend, u.device) == "reference":
+    chosen = choose_backend(backend, u.device, partial(scan_cuda.why_not, u, 0, A.shape[1]))
+    if chosen == "reference":
         return selective_scan_ref(u, delta, A, B, C, D, delta_bias, delta_softplus)
-    dtype = torch.float64 if u.dtype == torch.float64 else torch.float32
+    wide, dtype = _dtypes(chosen, u, delta, B, C)
     skip_D = u.new_zeros(u.shape[1]) if D is None else D
     bias_D = u.new_zeros(u.shape[1]) if delta_bias is None else delta_bias
     B_BGNL, C_BGNL = (m[:, None] if m.ndim == 3 else m for m in (B, C))
@@ -69,10 +74,10 @@ def selective_scan(
             u[:, span].mT.to(dtype),
             delta[:, span].mT.to(dtype),
             proj_BLP.to(dtype),
-            u.new_empty(1, size, 0).to(dtype),
-            bias_D[None, span].to(dtype),
-            A[span].to(dtype),
-            skip_D[span].to(dtype),
+            u.new_empty(1, size, 0).to(wide),
+            bias_D[None, span].to(wide),
+            A[span].to(wide),
+            skip_D[span].to(wide),
             (0, 0),
             delta_softplus,
         )
@@ -111,22 +116,30 @@ def ss2d_scan(
     Raises:
         ShapeError: shapes or devices that do not fit together.
     """
-    _check_map(x, proj, dt_weight, dt_bias, A_logs, Ds, (height, width))
-    if choose_backend(backend, x.device) == "reference":
+    check_map(x, proj, dt_weight, dt_bias, A_logs, Ds, (height, width))
+    chosen = choose_backend(backend, x.device, partial(scan_cuda.why_not, x, dt_weight.shape[2], A_logs.shape[1]))
+    if chosen == "reference":
         return ss2d_scan_ref(x, proj, dt_weight, dt_bias, A_logs, Ds, height, width)
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    wide, dtype = _dtypes(chosen, x, proj)
     y_BLD = scan(
         in_dtype(x, dtype),
         None,
         in_dtype(proj, dtype),
-        in_dtype(dt_weight, dtype),
-        in_dtype(dt_bias, dtype),
-        -torch.exp(in_dtype(A_logs, dtype)),
-        in_dtype(Ds, dtype),
+        in_dtype(dt_weight, wide),
+        in_dtype(dt_bias, wide),
+        -torch.exp(in_dtype(A_logs, wide)),
+        in_dtype(Ds, wide),
         (height, width),
         True,
     )
     return in_dtype(y_BLD, x.dtype)
+
+
+def _dtypes(backend: Backend, x: Tensor, *others: Tensor) -> tuple[torch.dtype, torch.dtype]:
+    """Dtypes of state and parameters, and of the tensors with tokens, which CUDA kernels read in half precision too."""
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    narrow = backend == "cuda" and all(t.dtype == x.dtype for t in others)
+    return wide, x.dtype if narrow else wide
 
 
 def _check_sequence(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
@@ -144,7 +157,7 @@ def _check_sequence(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -
         raise ShapeError(f"D = {channels} must be divisible by the {B.shape[1]} groups of B and C")
 
 
-def _check_map(
+def check_map(
     x: Tensor,
     proj: Tensor,
     dt_weight: Tensor,
@@ -153,6 +166,7 @@ def _check_map(
     Ds: Tensor,
     grid: tuple[int, int],
 ) -> None:
+    """Raise ShapeError unless these are arguments of `ss2d_scan`."""
     if x.ndim != 3 or not x.is_floating_point():
         raise ShapeError(f"x must be a floating (B, L, D) tensor, got {x.dtype} {tuple(x.shape)}")
     batch, length, channels = x.shape

@@ -1,7 +1,8 @@
-"""The scan as torch operators: `mamba_yolo::scan_forward` and `mamba_yolo::scan_backward`, implemented in Rust.
+"""The scan as torch operators: `mamba_yolo::scan_forward` and `mamba_yolo::scan_backward`, in Rust and in CUDA.
 
 One operator serves both public functions: a map has a grid (H, W) and projected steps, a sequence the grid (0, 0) and
-given steps. Registered for autograd, fake tensors (compile, export) and the flop counter.
+given steps. Registered for autograd, fake tensors (compile, export) and the flop counter. `scan_rust.py` and
+`scan_cuda.py` run it.
 
 Legend: B batch, L tokens, D channels, N states, R rank of dt (0 when delta is given), K directions (4 or 1),
 P = R + 2N, G groups of W channels (64 bytes), T tokens between checkpoints.
@@ -15,7 +16,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
-from mamba_yolo.ops._native import native
+from mamba_yolo.ops import scan_cuda, scan_rust
 from mamba_yolo.ops.dispatch import is_plain, needs_grad
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def scan(
 ) -> Tensor:
     """Scan x (B, L, D), delta likewise or None, proj (B, L, K * P), parameters as K * D rows.
 
-    All tensors share one dtype, float32 or float64. Checkpoints are kept only where a gradient will be asked for.
+    On the CPU all tensors share one dtype, float32 or float64. On a GPU x, delta and proj share one (float32, float16,
+    bfloat16), and the parameters are float32. Checkpoints are kept only where a gradient will be asked for.
     Plain calls go straight to the kernel: the registered operator alone costs more than a small scan.
     """
     tensors = (x, delta, proj, dt_weight, dt_bias, A, skip)
@@ -77,7 +79,7 @@ class _Scan(torch.autograd.Function):
 @torch.library.custom_op(
     "mamba_yolo::scan_forward",
     mutates_args=(),
-    device_types="cpu",
+    device_types=("cpu", "cuda"),
     schema=f"({_INPUTS}, {_GRID}, bool save) -> (Tensor, Tensor)",
 )
 def _forward(
@@ -95,13 +97,13 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     inputs = (x, delta, proj, dt_weight, dt_bias, A, skip)
     y, checkpoints = _run_forward(inputs, (height, width), softplus, save)
-    return y, x.new_empty(0) if checkpoints is None else checkpoints
+    return y, _no_checkpoints(x) if checkpoints is None else checkpoints
 
 
 @torch.library.custom_op(
     "mamba_yolo::scan_backward",
     mutates_args=(),
-    device_types="cpu",
+    device_types=("cpu", "cuda"),
     schema=f"(Tensor dy, {_INPUTS}, Tensor checkpoints, {_GRID}) -> Tensor[]",
 )
 def _backward(
@@ -137,7 +139,8 @@ def _forward_fake(
     softplus: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(_checkpoint_shape(x, dt_weight, A) if save else (0,))
+    y = x.new_empty(x.shape)
+    return y, _kernels(x).empty_checkpoints(x, dt_weight, A) if save else _no_checkpoints(x)
 
 
 @_backward.register_fake
@@ -190,38 +193,20 @@ def scan_flops(x_shape: Sequence[int], *shapes: Any, **_: Any) -> int:
     return int(batch * length * channels * directions * (FLOPS_PER_UPDATE * A_shape[1] + 2 * dt_weight_shape[2]))
 
 
-def _checkpoint_shape(x: Tensor, dt_weight: Tensor, A: Tensor) -> tuple[int, ...]:
-    """(B, G, K, ceil(L / T), N, W): the state before every T tokens."""
-    lanes = native.SCAN_GROUP_BYTES // x.element_size()
-    groups = (x.shape[2] + lanes - 1) // lanes
-    tiles = (x.shape[1] + native.SCAN_TILE - 1) // native.SCAN_TILE
-    return (x.shape[0], groups, dt_weight.shape[0], tiles, A.shape[1], lanes)
+def _no_checkpoints(x: Tensor) -> Tensor:
+    return x.new_empty(0)
 
 
 def _run_forward(inputs: Inputs, grid: tuple[int, int], softplus: bool, save: bool) -> tuple[Tensor, Tensor | None]:
-    """Output and, when they are to be saved, the checkpoints."""
-    x, _, _, dt_weight, _, A, _ = inputs
-    y = _dense(x)
-    checkpoints = x.new_empty(_checkpoint_shape(x, dt_weight, A)) if save else None
-    native.scan_forward(inputs, y, checkpoints, _options(inputs, grid, softplus))
-    return y, checkpoints
+    return _kernels(inputs[0]).run_forward(inputs, grid, softplus, save)  # type: ignore[no-any-return]
 
 
 def _run_backward(
     dy: Tensor, inputs: Inputs, checkpoints: Tensor, grid: tuple[int, int], softplus: bool
 ) -> tuple[Tensor | None, ...]:
-    """Gradient of every input."""
-    gradients = tuple(None if t is None else _dense(t) for t in inputs)
-    native.scan_backward(inputs, dy, checkpoints, gradients, _options(inputs, grid, softplus))
-    return gradients
+    return _kernels(inputs[0]).run_backward(dy, inputs, checkpoints, grid, softplus)  # type: ignore[no-any-return]
 
 
-def _options(inputs: Inputs, grid: tuple[int, int], softplus: bool) -> Any:
-    x, delta, _, dt_weight, _, A, _ = inputs
-    sizes = (*x.shape, A.shape[1], dt_weight.shape[2])
-    return sizes, grid if delta is None else None, softplus, torch.get_num_threads()
-
-
-def _dense(x: Tensor) -> Tensor:
-    """Memory for a result of x's shape, row-major whatever x's strides are."""
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+def _kernels(x: Tensor) -> Any:
+    """The module whose kernels run where x lies."""
+    return scan_cuda if x.device.type == "cuda" else scan_rust

@@ -8,6 +8,7 @@ use super::oblique::Oblique;
 use super::plan::Gains;
 use super::polygon::{Ring, spans};
 use super::upright::Upright;
+use crate::simd::{Kernel, Vector};
 
 /// Weights of a blend have this many bits.
 const MIX_BITS: u32 = 15;
@@ -74,10 +75,7 @@ fn join(second: &Second, y: usize, line: &mut [u8], above: &mut [u8], paint: imp
     match second {
         Second::Blend(_, weight) => {
             paint(above);
-            let weight = (weight * f64::from(1 << MIX_BITS)) as u32;
-            for (a, &b) in line.iter_mut().zip(&*above) {
-                *a = ((u32::from(*a) * weight + u32::from(b) * ((1 << MIX_BITS) - weight)) >> MIX_BITS) as u8;
-            }
+            run(Mix { line, above, weight: (weight * f64::from(1 << MIX_BITS)) as u32 });
         }
         Second::Window(_, window) if (window.top..window.bottom).contains(&y) => {
             paint(above);
@@ -87,6 +85,25 @@ fn join(second: &Second, y: usize, line: &mut [u8], above: &mut [u8], paint: imp
             }
         }
         _ => {}
+    }
+}
+
+/// Blend a row of the second view into one of the first.
+struct Mix<'a> {
+    line: &'a mut [u8],
+    above: &'a [u8],
+    weight: u32,
+}
+
+impl Kernel for Mix<'_> {
+    type Scalar = f32;
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector<Scalar = f32>>(self) {
+        let (first, second) = (self.weight, (1 << MIX_BITS) - self.weight);
+        for (a, &b) in self.line.iter_mut().zip(self.above) {
+            *a = ((u32::from(*a) * first + u32::from(b) * second) >> MIX_BITS) as u8;
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 
 use super::Image;
 use super::resize::resize_rows;
+use crate::cpu::{self, Level};
+use crate::simd::{Kernel, Vector, dispatch};
 
 /// Grey of the padding.
 const PAD_VALUE: u8 = 114;
@@ -47,15 +49,36 @@ impl Letterbox {
 
 /// Write the letterboxed picture as three planes of `target` (height, width) into `out`.
 pub fn letterbox_into(image: &Image, target: (usize, usize), place: Letterbox, out: &mut [u8]) {
-    let plane = target.0 * target.1;
+    // a level that is not there was refused when the module was imported
+    let level = cpu::level().unwrap_or(Level::Scalar);
+    let size = target.0 * target.1;
     out.fill(PAD_VALUE);
     resize_rows(image, place.height, place.width, |y, row| {
         let start = (place.top + y) * target.1 + place.left;
-        for c in 0..3 {
-            let line = &mut out[c * plane + start..][..place.width];
-            line.iter_mut().zip(row[c..].iter().step_by(3)).for_each(|(out, &value)| *out = value);
-        }
+        let (red, rest) = out.split_at_mut(size);
+        let (green, blue) = rest.split_at_mut(size);
+        let planes = [red, green, blue].map(|plane| &mut plane[start..][..place.width]);
+        dispatch(level, Split { row, planes });
     });
+}
+
+/// A row of pixels into a row of each colour.
+struct Split<'a> {
+    row: &'a [u8],
+    planes: [&'a mut [u8]; 3],
+}
+
+impl Kernel for Split<'_> {
+    type Scalar = f32;
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector<Scalar = f32>>(self) {
+        let [red, green, blue] = self.planes;
+        let pixels = self.row.as_chunks::<3>().0;
+        for (((pixel, r), g), b) in pixels.iter().zip(red).zip(green).zip(blue) {
+            [*r, *g, *b] = *pixel;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod gif;
 mod jpeg;
 mod letterbox;
 mod png;
+mod pnm;
 mod resize;
 mod tiff;
 mod webp;
@@ -22,7 +23,7 @@ use crate::error::{Error, Result};
 
 pub use exif::{Orientation, upright};
 pub use letterbox::{Letterbox, letterbox_into};
-pub use resize::{Taps, blend_columns, blend_rows, resize};
+pub use resize::resize;
 
 /// Largest picture that is decoded, in pixels; larger headers are refused before any allocation. As Pillow's.
 pub const MAX_PIXELS: u64 = 178_956_970;
@@ -93,6 +94,7 @@ enum Format {
     Bmp,
     Tiff,
     Gif,
+    Pnm,
 }
 
 /// Decode a file.
@@ -118,6 +120,7 @@ pub fn decode_bytes(bytes: &[u8], name: &str, options: Options) -> Result<Image>
             Format::Bmp => bmp::decode(bytes, header),
             Format::Tiff => tiff::decode(bytes, header),
             Format::Gif => gif::decode(bytes, header),
+            Format::Pnm => pnm::decode(bytes, header),
         }?;
         Ok(if options.apply_exif { upright(image, header.orientation) } else { image })
     })
@@ -157,6 +160,7 @@ fn read_header(format: Format, bytes: &[u8]) -> Decoded<Header> {
         Format::Bmp => bmp::header(bytes),
         Format::Tiff => tiff::header(bytes),
         Format::Gif => gif::header(bytes),
+        Format::Pnm => pnm::header(bytes),
     }
 }
 
@@ -170,12 +174,19 @@ fn sniff(bytes: &[u8]) -> Decoded<Format> {
         [b'B', b'M', ..] => Ok(Format::Bmp),
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Ok(Format::Tiff),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(Format::Gif),
+        [b'P', b'5' | b'6', b' ' | b'\t' | b'\r' | b'\n', ..] => Ok(Format::Pnm),
+        [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => {
+            Err("JPEG 2000 is not read; convert it to JPEG or PNG".into())
+        }
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => Err("AVIF and HEIC are not read; convert it to JPEG or PNG".into()),
-        _ => Err("not a picture this package reads (JPEG, PNG, WebP, BMP, TIFF, GIF)".into()),
+        _ => {
+            Err("not a picture this package reads (JPEG, PNG, WebP, BMP, TIFF, GIF, PGM, PPM); convert it to PNG"
+                .into())
+        }
     }
 }
 
-/// Run a decoder; a refusal gets the file's name, a panic in foreign code becomes a refusal.
+/// Run a decoder; a refusal gets the file's name and becomes one line, a panic in foreign code becomes a refusal.
 fn guarded<T>(name: &str, work: impl FnOnce() -> Decoded<T>) -> Result<T> {
     let outcome = catch_unwind(AssertUnwindSafe(work));
     let reason = match outcome {
@@ -183,7 +194,7 @@ fn guarded<T>(name: &str, work: impl FnOnce() -> Decoded<T>) -> Result<T> {
         Ok(Err(reason)) => reason,
         Err(_) => "the decoder gave up on damaged data".into(),
     };
-    Err(Error::Image { path: name.to_owned(), reason })
+    Err(Error::Image { path: name.to_owned(), reason: reason.replace(['\n', '\r'], " ") })
 }
 
 /// Bytes of a picture, zeroed, or a refusal when memory is short.

@@ -4,36 +4,22 @@
 //! the same bytes; at most 1 level from the exact value. Test: `tests/data/test_letterbox.py`.
 
 use super::Image;
+use crate::cpu::{self, Level};
+use crate::simd::{Kernel, Vector, dispatch};
 
 /// Fraction bits of a weight.
 const WEIGHT_BITS: u32 = 11;
 /// A weight of one.
 const ONE: i32 = 1 << WEIGHT_BITS;
 
-/// Per target coordinate: the first of two neighbouring source coordinates and the weight of the second.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taps {
-    /// (first source coordinate, weight of the next one in 0..=2^11).
-    pub pairs: Vec<(i32, i32)>,
-}
-
-impl Taps {
-    /// Source positions of `target` coordinates under `position`; the weight is rounded to 11 bits.
-    pub fn new(target: usize, position: impl Fn(usize) -> f64) -> Self {
-        let pair = |i| {
-            let at = position(i).clamp(-1e9, 1e9);
-            let first = at.floor();
-            (first as i32, ((at - first) * f64::from(ONE) + 0.5) as i32)
-        };
-        Self { pairs: (0..target).map(pair).collect() }
-    }
-
-    /// Half-pixel centres from `source` to `target` pixels, edges repeated.
-    fn stretched(source: usize, target: usize) -> Self {
-        let scale = source as f64 / target as f64;
-        let last = source as f64 - 1.0;
-        Self::new(target, |i| ((i as f64 + 0.5) * scale - 0.5).clamp(0.0, last))
-    }
+/// Per target coordinate the first of two neighbouring source coordinates, and the weight of the second in 0..=2^11.
+fn taps(source: usize, target: usize) -> Vec<(usize, i32)> {
+    let scale = source as f64 / target as f64;
+    let pair = |i: usize| {
+        let at = ((i as f64 + 0.5) * scale - 0.5).clamp(0.0, source as f64 - 1.0);
+        (at as usize, (at.fract() * f64::from(ONE) + 0.5) as i32)
+    };
+    (0..target).map(pair).collect()
 }
 
 /// The picture at another size.
@@ -52,38 +38,57 @@ pub(super) fn resize_rows(image: &Image, height: usize, width: usize, mut store:
         image.pixels.chunks_exact(stride).enumerate().for_each(|(y, row)| store(y, row));
         return;
     }
-    let columns = Taps::stretched(image.width, width);
-    let mut blended = vec![0i32; stride];
-    let mut row = vec![0u8; width * 3];
-    for (y, &(top, weight)) in Taps::stretched(image.height, height).pairs.iter().enumerate() {
-        let top = top as usize;
+    let columns = taps(image.width, width);
+    // a level that is not there was refused when the module was imported
+    let level = cpu::level().unwrap_or(Level::Scalar);
+    let mut blended = vec![0; stride + 3];
+    let mut row = vec![0; width * 3];
+    for (y, &(top, weight)) in taps(image.height, height).iter().enumerate() {
         let bottom = (top + 1).min(image.height - 1);
-        blend_rows(
-            &image.pixels[top * stride..][..stride],
-            &image.pixels[bottom * stride..][..stride],
-            weight,
-            &mut blended,
-        );
-        let last = image.width - 1;
-        for (out, &(left, weight)) in row.chunks_exact_mut(3).zip(&columns.pairs) {
-            let left = left as usize;
-            let right = (left + 1).min(last);
-            for c in 0..3 {
-                out[c] = blend_columns(blended[3 * left + c], blended[3 * right + c], weight);
-            }
-        }
+        let [top, bottom] = [top, bottom].map(|y| &image.pixels[y * stride..][..stride]);
+        dispatch(level, BlendRows { top, bottom, weight, out: &mut blended[..stride] });
+        blended.copy_within(stride - 3..stride, stride); // the pixel beyond the edge
+        dispatch(level, BlendColumns { pixels: &blended, taps: &columns, out: &mut row });
         store(y, &row);
     }
 }
 
 /// Vertical blend of two rows, scaled by 2^11.
-pub fn blend_rows(top: &[u8], bottom: &[u8], weight: i32, out: &mut [i32]) {
-    for ((out, &a), &b) in out.iter_mut().zip(top).zip(bottom) {
-        *out = i32::from(a) * (ONE - weight) + i32::from(b) * weight;
+struct BlendRows<'a> {
+    top: &'a [u8],
+    bottom: &'a [u8],
+    weight: i32,
+    out: &'a mut [i32],
+}
+
+impl Kernel for BlendRows<'_> {
+    type Scalar = f32;
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector<Scalar = f32>>(self) {
+        for ((out, &a), &b) in self.out.iter_mut().zip(self.top).zip(self.bottom) {
+            *out = i32::from(a) * (ONE - self.weight) + i32::from(b) * self.weight;
+        }
     }
 }
 
-/// Horizontal blend of two vertical blends, rounded half up.
-pub fn blend_columns(left: i32, right: i32, weight: i32) -> u8 {
-    ((left * (ONE - weight) + right * weight + (1 << (2 * WEIGHT_BITS - 1))) >> (2 * WEIGHT_BITS)) as u8
+/// Horizontal blend of the vertical one, rounded half up.
+struct BlendColumns<'a> {
+    pixels: &'a [i32],
+    taps: &'a [(usize, i32)],
+    out: &'a mut [u8],
+}
+
+impl Kernel for BlendColumns<'_> {
+    type Scalar = f32;
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector<Scalar = f32>>(self) {
+        const HALF: i32 = 1 << (2 * WEIGHT_BITS - 1);
+        for (out, &(left, weight)) in self.out.as_chunks_mut::<3>().0.iter_mut().zip(self.taps) {
+            let pair = &self.pixels[3 * left..][..6];
+            *out = [0, 1, 2]
+                .map(|c| ((pair[c] * (ONE - weight) + pair[c + 3] * weight + HALF) >> (2 * WEIGHT_BITS)) as u8);
+        }
+    }
 }

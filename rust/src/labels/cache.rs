@@ -3,6 +3,7 @@
 //! The last four bytes are the CRC-32 of all before; a file that is cut, damaged or of another version counts as not
 //! there. It is written beside its place and renamed.
 
+use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -30,39 +31,38 @@ impl Stamp {
     }
 }
 
-/// What an earlier scan found.
-#[derive(Debug, Default)]
-pub(super) struct Cache(Vec<(Stamp, Found)>);
-
-impl Cache {
-    /// The cache in a file, and whether the file was there but damaged; empty when it belongs to other pictures.
-    pub(super) fn read(file: &Path, key: u64, count: usize) -> (Self, bool) {
-        let Ok(bytes) = std::fs::read(file) else { return Self::default_undamaged() };
-        let Some(body) = checked(&bytes) else { return (Self::default(), true) };
-        let mut reader = Reader(body);
-        if reader.u64() != Some(key) {
-            return Self::default_undamaged();
-        }
-        match (0..count).map(|_| entry(&mut reader)).collect() {
-            Some(entries) => (Self(entries), false),
-            None => (Self::default(), true),
-        }
+/// What an earlier scan of `count` pictures found, and whether the file was there but damaged; nothing when it belongs to
+/// other pictures.
+pub(super) fn read(file: Option<&Path>, key: u64, count: usize) -> (Vec<Option<(Stamp, Found)>>, bool) {
+    let nothing = || (0..count).map(|_| None).collect();
+    let Some(bytes) = file.and_then(|file| std::fs::read(file).ok()) else { return (nothing(), false) };
+    let Some(body) = checked(&bytes) else { return (nothing(), true) };
+    let mut reader = Reader(body);
+    if reader.u64() != Some(key) {
+        return (nothing(), false);
     }
+    let entries: Option<Vec<_>> = (0..count).map(|_| entry(&mut reader).map(Some)).collect();
+    entries.map_or_else(|| (nothing(), true), |entries| (entries, false))
+}
 
-    fn default_undamaged() -> (Self, bool) {
-        (Self::default(), false)
-    }
-
-    /// What was found about a picture whose files are still the same.
-    pub(super) fn get(&self, i: usize, stamp: &Stamp) -> Option<Found> {
-        self.0.get(i).filter(|(held, _)| held == stamp).map(|(_, found)| found.clone())
-    }
+/// The cache file of these pictures, as named from the current folder.
+pub(super) fn place(folder: &Path, pictures: &[PathBuf]) -> PathBuf {
+    folder.join(format!("{:016x}.labels", hash(&(std::env::current_dir().ok(), names(pictures)))))
 }
 
 /// What the answers depend on besides the files: their names and the classes.
-pub(super) fn key(pictures: &[(PathBuf, PathBuf)], classes: Option<&[i64]>) -> u64 {
+pub(super) fn key(pictures: &[PathBuf], classes: Option<&[i64]>) -> u64 {
+    hash(&(names(pictures), classes))
+}
+
+/// As text: paths would be hashed part by part.
+fn names(pictures: &[PathBuf]) -> Vec<&OsStr> {
+    pictures.iter().map(|picture| picture.as_os_str()).collect()
+}
+
+fn hash(what: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (pictures, classes).hash(&mut hasher);
+    what.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -74,7 +74,7 @@ pub(super) fn write<'a>(file: &Path, key: u64, entries: impl Iterator<Item = (&'
     out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
     let beside = file.with_extension(format!("{}.part", std::process::id()));
     let written = std::fs::File::create(&beside)
-        .and_then(|mut part| part.write_all(&out).and_then(|()| part.sync_all()))
+        .and_then(|mut part| part.write_all(&out))
         .and_then(|()| std::fs::rename(&beside, file));
     if written.is_err() {
         let _nothing_left = std::fs::remove_file(&beside);

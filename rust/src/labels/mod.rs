@@ -17,10 +17,11 @@ use crate::error::Result;
 use crate::image::size_of_file;
 use crate::threads;
 
-pub use listing::files_below;
+pub use listing::{files_below, label_file};
 pub use rows::Objects;
 
-use cache::{Cache, Stamp};
+use cache::Stamp;
+use listing::orphans;
 
 /// What a label file holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,47 +41,53 @@ pub enum Found {
     Unreadable(String),
 }
 
-/// What a scan found, and whether an existing cache file had to be given up.
+/// What a scan found.
 #[derive(Debug)]
 pub struct Scan {
-    /// One per picture.
+    /// The pictures, in order.
+    pub pictures: Vec<PathBuf>,
+    /// Where the labels of each lie.
+    pub labels: Vec<PathBuf>,
+    /// What is known about each.
     pub found: Vec<Found>,
-    /// The cache file was there and damaged.
-    pub was_damaged: bool,
+    /// Label files beside them that belong to no picture.
+    pub orphans: Vec<PathBuf>,
+    /// The cache file, when it was there and damaged.
+    pub damaged: Option<PathBuf>,
     /// Pictures whose answer came from the cache.
     pub num_cached: usize,
 }
 
-/// Read the headers of pictures and their label files.
+/// Put pictures in order, read their headers and label files.
 ///
 /// `classes` are the rising ids that may occur, numbered anew from 0; without them ids stay as they are. `keep` is the
-/// cache file: answers whose files have neither another size nor another time are taken from it. A cache that cannot
-/// be written is done without.
+/// folder of cache files: answers whose files have neither another size nor another time are taken from there. A cache
+/// that cannot be written is done without.
 ///
 /// # Errors
 /// [`crate::error::Error::Argument`] when no thread can be started.
-pub fn scan(
-    pictures: &[(PathBuf, PathBuf)],
-    classes: Option<&[i64]>,
-    keep: Option<&Path>,
-    num_threads: usize,
-) -> Result<Scan> {
-    let key = cache::key(pictures, classes);
-    let (cache, was_damaged) = keep.map_or_else(Default::default, |file| Cache::read(file, key, pictures.len()));
-    let look = |(i, (picture, labels)): (usize, &(PathBuf, PathBuf))| {
+pub fn scan(pictures: Vec<PathBuf>, classes: Option<&[i64]>, keep: Option<&Path>, num_threads: usize) -> Result<Scan> {
+    let pictures = listing::in_order(pictures);
+    let labels: Vec<_> = pictures.iter().map(|picture| label_file(picture)).collect();
+    let key = cache::key(&pictures, classes);
+    let keep = keep.map(|folder| cache::place(folder, &pictures));
+    let (held, was_damaged) = cache::read(keep.as_deref(), key, pictures.len());
+    let look = |((picture, labels), held): ((&PathBuf, &PathBuf), Option<(Stamp, Found)>)| {
         let stamp = Stamp::of(picture, labels);
-        match cache.get(i, &stamp) {
-            Some(found) => (stamp, found, true),
+        match held.filter(|(then, _)| *then == stamp) {
+            Some((_, found)) => (stamp, found, true),
             None => (stamp, look_at(picture, labels, classes), false),
         }
     };
-    let pool = threads::pool(num_threads)?;
-    let looked: Vec<_> = pool.install(|| pictures.par_iter().enumerate().with_min_len(16).map(look).collect());
+    let files = pictures.par_iter().zip(&labels).zip(held).with_min_len(16);
+    let (looked, orphans): (Vec<_>, _) =
+        threads::pool(num_threads)?.install(|| rayon::join(|| files.map(look).collect(), || orphans(&labels)));
     let num_cached = looked.iter().filter(|(_, _, cached)| *cached).count();
-    if let Some(file) = keep.filter(|_| num_cached < pictures.len()) {
+    if let Some(file) = keep.as_ref().filter(|_| num_cached < pictures.len()) {
         cache::write(file, key, looked.iter().map(|(stamp, found, _)| (stamp, found)));
     }
-    Ok(Scan { found: looked.into_iter().map(|(_, found, _)| found).collect(), was_damaged, num_cached })
+    let found = looked.into_iter().map(|(_, found, _)| found).collect();
+    Ok(Scan { pictures, labels, found, orphans, damaged: keep.filter(|_| was_damaged), num_cached })
 }
 
 fn look_at(picture: &Path, labels: &Path, classes: Option<&[i64]>) -> Found {

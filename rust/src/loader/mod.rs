@@ -2,12 +2,13 @@
 //!
 //! `planner` says which pictures and which numbers belong to a position, `tiles` gets them decoded (`cache`: the latest,
 //! `disk`: all of them in a file), `sample` makes one picture in its slot of the batch, `stream` fills batches in order
-//! on its own threads.
+//! on its own threads, in the memory of batches that were dropped (`spare`).
 
 mod cache;
 mod disk;
 mod planner;
 mod sample;
+mod spare;
 mod stream;
 mod tiles;
 
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 
 pub use planner::{Course, Epoch, Ticket};
 pub use sample::Target;
+pub use spare::Lent;
 pub use stream::{Batch, BatchStream, Pixels, Running};
 pub use tiles::Keep;
 

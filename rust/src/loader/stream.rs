@@ -18,6 +18,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::planner::{Course, Epoch};
 use super::sample::{Made, Maker};
+use super::spare::{Lent, Spare};
 use super::{Settings, Target, Ticket};
 use crate::error::{Error, Result};
 
@@ -28,9 +29,9 @@ const PREFETCH: usize = 2;
 #[derive(Debug)]
 pub enum Pixels {
     /// 0..=255.
-    Bytes(Vec<u8>),
+    Bytes(Lent<u8>),
     /// 0..=1: the bytes divided by 255.
-    Floats(Vec<f32>),
+    Floats(Lent<f32>),
 }
 
 /// Pictures and targets, ready for the network.
@@ -127,7 +128,8 @@ pub(super) fn start(
         .map_err(|e| refused(e.to_string()))?;
     let (sender, receiver) = sync_channel(PREFETCH);
     let stop = Arc::new(AtomicBool::new(false));
-    let filler = Filler { maker, course, settings, stop: Arc::clone(&stop), pool };
+    let (spare_bytes, spare_floats) = Default::default();
+    let filler = Filler { maker, course, settings, stop: Arc::clone(&stop), pool, spare_bytes, spare_floats };
     std::thread::Builder::new()
         .name("mamba-yolo-loader".into())
         .spawn(move || filler.run(number, first, &sender))
@@ -141,6 +143,8 @@ struct Filler {
     settings: Settings,
     stop: Arc<AtomicBool>,
     pool: ThreadPool,
+    spare_bytes: Spare<u8>,
+    spare_floats: Spare<f32>,
 }
 
 impl Filler {
@@ -173,7 +177,7 @@ impl Filler {
         let at = positions.start;
         let count = positions.len();
         let (images, made) = if self.settings.as_floats {
-            let mut images = allocate(count * slot, 0.0f32)?;
+            let mut images = self.spare_floats.take(count * slot)?;
             let make = |bytes: &mut Vec<u8>, (k, out): (usize, &mut [f32])| {
                 let made = self.make(&epoch.ticket(at + k), size, bytes);
                 out.iter_mut().zip(bytes).for_each(|(out, &mut byte)| *out = f32::from(byte) / 255.0);
@@ -183,7 +187,7 @@ impl Filler {
             let made: Vec<_> = self.pool.install(|| slots.map_init(|| vec![0; slot], make).collect());
             (Pixels::Floats(images), made)
         } else {
-            let mut images = allocate(count * slot, 0u8)?;
+            let mut images = self.spare_bytes.take(count * slot)?;
             let slots = images.par_chunks_mut(slot).enumerate();
             let made =
                 self.pool.install(|| slots.map(|(k, out)| self.make(&epoch.ticket(at + k), size, out)).collect());
@@ -216,15 +220,6 @@ fn guarded<T>(file: &Path, make: impl FnOnce() -> Result<T>) -> Result<T> {
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
-
-fn allocate<T: Clone>(length: usize, value: T) -> Result<Vec<T>> {
-    let mut values = Vec::new();
-    values
-        .try_reserve_exact(length)
-        .map_err(|_| Error::Argument(format!("no memory for a batch of {length} values")))?;
-    values.resize(length, value);
-    Ok(values)
 }
 
 fn assemble(images: Pixels, size: (usize, usize), made: Vec<Made>) -> Batch {

@@ -13,6 +13,9 @@ use super::{Index, Kind, Settings};
 use crate::error::{Error, Result};
 use crate::image::{Image, Letterbox, Options, decode_file, resize};
 
+/// With less room than this, starting anywhere decodes more pictures a second time.
+const ROOM: usize = 32;
+
 /// A decoded picture, and its original size.
 #[derive(Clone, Debug)]
 pub(super) struct Tile {
@@ -55,8 +58,8 @@ pub(super) struct Tiles {
 
 impl Tiles {
     pub(super) fn new(index: Arc<Index>, settings: Settings, keep: &Keep) -> Result<Self> {
-        // Twice the window: what is made again at the start of an epoch must not push out what is still needed.
-        let recent = || TileCache::new(2 * settings.window() + 32);
+        // The window, what other threads made ahead, and some room: tiles made again at the start come out of turn.
+        let recent = || TileCache::new(settings.window() + settings.batch_size + ROOM);
         let store = match keep {
             Keep::Nothing if settings.kind == Kind::Train => Store::Recent(recent()),
             Keep::Nothing => Store::Nothing,

@@ -9,11 +9,10 @@ use std::time::Duration;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
+use super::arrays::to_array;
 use crate::augment::Ranges;
 use crate::error::Error;
-use crate::loader::{
-    Batch, BatchStream, Course, Index, Keep, Kind, Outlines, Pipeline, Pixels, Running, Settings, Target,
-};
+use crate::loader::{Batch, BatchStream, Course, Index, Keep, Kind, Outlines, Pipeline, Running, Settings, Target};
 
 /// How long the interpreter waits before it looks for Ctrl-C.
 const SLICE: Duration = Duration::from_millis(50);
@@ -180,10 +179,7 @@ fn to_arrays(py: Python<'_>, batch: Batch) -> PyResult<Arrays<'_>> {
     let shape = [count, 3, batch.size.0, batch.size.1];
     let boxes: Vec<f32> = batch.targets.iter().flat_map(|t| t.cxcywh_norm).collect();
     let classes: Vec<i64> = batch.targets.iter().map(|t| t.class).collect();
-    let images = match batch.images {
-        Pixels::Bytes(values) => values.into_pyarray(py).reshape(shape)?.into_any(),
-        Pixels::Floats(values) => values.into_pyarray(py).reshape(shape)?.into_any(),
-    };
+    let images = to_array(py, batch.images, shape)?;
     Ok((
         images,
         boxes.into_pyarray(py).reshape([num_boxes, 4])?,

@@ -1,6 +1,7 @@
 //! The only rooms that name pyo3: checks, conversions and the export list. No arithmetic here.
 #![allow(clippy::needless_pass_by_value, reason = "pyo3 hands over arguments by value")]
 
+mod arrays;
 mod errors;
 mod fused;
 mod image;
@@ -19,7 +20,7 @@ mod _rust {
     #[pymodule_export]
     use super::image::{decode_bytes, decode_file, image_sizes, letterbox};
     #[pymodule_export]
-    use super::labels::{files_below, scan_labels};
+    use super::labels::{files_below, label_file, scan_labels};
     #[pymodule_export]
     use super::loader::{PyBatchStream, PyPipeline};
     #[pymodule_export]

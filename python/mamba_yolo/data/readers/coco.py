@@ -58,11 +58,11 @@ def _classes(content: dict[str, Any], path: Path) -> tuple[dict[int, str], dict[
     """Names by class, and class by category id."""
     try:
         by_id = {int(c["id"]): str(c["name"]) for c in content["categories"]}
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise DataError(f"{path}: every category needs an id and a name") from None
     # Roboflow puts an unused group with the id 0 before the real classes.
-    used = {a.get("category_id") for a in content["annotations"] if isinstance(a, dict)}
-    groups = {c.get("supercategory") for c in content["categories"] if c.get("id") != 0}
+    used = {_key(a, "category_id") for a in content["annotations"] if isinstance(a, dict)}
+    groups = {_key(c, "supercategory") for c in content["categories"] if c.get("id") != 0}
     if 0 in by_id and 0 not in used and by_id[0] in groups:
         del by_id[0]
     ordered = sorted(by_id)
@@ -120,17 +120,29 @@ def _parse(record: Any, where: str, records: dict[Any, Any], new_id: dict[int, i
     """The object, or what is wrong with it."""
     if not isinstance(record, dict):
         return "not an object"
-    if record.get("image_id") not in records:
+    if _key(record, "image_id") not in records:
         return f"belongs to no picture (image_id {record.get('image_id')!r})"
-    if record.get("category_id") not in new_id:
+    if _key(record, "category_id") not in new_id:
         return f"category {record.get('category_id')!r} is not among the categories"
     bbox = record.get("bbox")
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(isinstance(v, int | float) for v in bbox):
         return "bbox must be four numbers"
-    x, y, w, h = (float(v) for v in bbox)
-    polygons = _polygons(record.get("segmentation"))
+    try:
+        x, y, w, h = (float(v) for v in bbox)
+    except OverflowError:
+        return "bbox has a number that is too large"
+    try:
+        polygons = _polygons(record.get("segmentation"))
+    except (TypeError, ValueError, OverflowError):
+        return "a polygon has something that is not a number"
     is_crowd = bool(record.get("iscrowd", 0))
     return Annotation(where, new_id[record["category_id"]], (x, y, x + w, y + h), polygons, is_crowd)
+
+
+def _key(record: dict[str, Any], name: str) -> int | float | str | None:
+    """A value that refers to something; None for what cannot."""
+    value = record.get(name)
+    return value if isinstance(value, int | float | str) else None
 
 
 def _polygons(segmentation: Any) -> list[Polygon] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,11 @@ from mamba_yolo.data.decode import image_sizes
 from mamba_yolo.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"))
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
+)
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
@@ -33,9 +34,9 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def images_below(folder: Path) -> list[Path]:
-    """Picture files of a folder and its subfolders."""
-    return [Path(name) for name in native.files_below(os.fspath(folder), sorted(IMAGE_SUFFIXES))]
+def images_below(folder: Path) -> list[str]:
+    """Picture files of a folder and its subfolders, as text: a path for each takes as long as reading its labels."""
+    return native.files_below(folder, sorted(IMAGE_SUFFIXES))
 
 
 def sample_order(path: Path) -> tuple[str, str]:
@@ -55,20 +56,17 @@ def readable(paths: Iterable[Path], problems: list[Problem]) -> dict[Path, tuple
     return sizes
 
 
-def report_unreadable(pictures: Iterable[tuple[Path, str]], problems: list[Problem]) -> None:
+def report_unreadable(pictures: Iterable[tuple[Path | str, str]], problems: list[Problem]) -> None:
     """Pictures that cannot be read, and why."""
     for path, reason in pictures:
         what = reason.removeprefix(f"{path}: ")
         problems.append(Problem(str(path), "", what, "left out the picture"))
 
 
-def report_duplicate_stems(paths: Sequence[Path], problems: list[Problem]) -> None:
-    """Two pictures of one folder with one stem share a label file."""
-    seen: dict[str, Path] = {}
-    for path in paths:
-        first = seen.setdefault(os.path.splitext(path)[0], path)  # noqa: PTH122  (much quicker for whole data sets)
-        if first is not path:
-            problems.append(Problem(str(path), "", f"shares its name with {first.name}", "both use the same labels"))
+def report_shared(path: Path | str, first: Path | str, problems: list[Problem]) -> None:
+    """A picture has its folder and stem, and so its label file, in common with an earlier one."""
+    what = f"shares its name with {Path(first).name}"
+    problems.append(Problem(str(path), "", what, "both use the same labels"))
 
 
 def read_text(path: Path) -> str:

@@ -8,14 +8,11 @@ Corners are taken as they stand (`x1 = xmin … x2 = xmax`), as most tools write
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from mamba_yolo.data.annotations import Annotation, Problem, Reading, to_sample
-from mamba_yolo.data.readers.files import images_below, read_text, readable, report_duplicate_stems, sample_order
+from mamba_yolo.data.readers.files import images_below, read_text, readable, report_shared, sample_order
 from mamba_yolo.errors import DataError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 CLASS_FILE = "classes.txt"
@@ -30,7 +27,8 @@ def read_standard(root: Path, names_of_split: tuple[str, ...]) -> Reading:
         raise DataError(f"{root}: no ImageSets/Main/{names_of_split[0]}.txt; it has {known}")
     stems = [line.split()[0] for line in read_text(split_file).splitlines() if line.strip()]
     problems: list[Problem] = []
-    by_stem = {path.stem: path for path in sorted(images_below(root / "JPEGImages"), key=sample_order, reverse=True)}
+    pictures = sorted(map(Path, images_below(root / "JPEGImages")), key=sample_order, reverse=True)
+    by_stem = {path.stem: path for path in pictures}
     images = []
     for number, stem in enumerate(stems, 1):
         if stem in by_stem:
@@ -43,7 +41,7 @@ def read_standard(root: Path, names_of_split: tuple[str, ...]) -> Reading:
 
 def read_flat(folder: Path, root: Path) -> Reading:
     """Read a folder in which each picture has its XML beside it; classes are those of all splits below `root`."""
-    images = images_below(folder)
+    images = [Path(name) for name in images_below(folder)]
     splits = [folder] if folder == root else [path for path in sorted(root.iterdir()) if path.is_dir()]
     return _read(images, {image: image.with_suffix(".xml") for image in images}, root, splits, [])
 
@@ -54,8 +52,12 @@ def _read(
     names = _class_names(root, name_folders)
     new_id = {name: i for i, name in enumerate(names)}
     sizes = readable(images, problems)
-    report_duplicate_stems(list(sizes), problems)
     samples = []
+    earlier: dict[Path, Path] = {}
+    for image in sizes:
+        first = earlier.setdefault(image.with_suffix(""), image)
+        if first is not image:
+            report_shared(image, first, problems)
     for image, size in sizes.items():
         found = _annotations(sources[image], size, new_id, problems)
         samples.append(to_sample(image, size, sources[image], found, problems))

@@ -20,7 +20,7 @@ from mamba_yolo.data.readers.files import (
     images_below,
     is_image,
     read_text,
-    report_duplicate_stems,
+    report_shared,
     report_unreadable,
     split_names,
 )
@@ -80,30 +80,13 @@ def class_names(config: dict[str, Any], path: Path) -> dict[int, str] | None:
     return {k: str(names[k]) for k in sorted(names)}
 
 
-def label_path(image: Path) -> Path:
-    """Where the labels of a picture lie."""
-    return Path(_label_name(os.fspath(image)))
-
-
-def _name_order(image: str) -> tuple[str, str]:
-    """`sample_order` on text."""
-    return os.path.splitext(os.path.basename(image))[0], image  # noqa: PTH119, PTH122
-
-
-def _label_name(image: str) -> str:
-    """`label_path` on text, for whole data sets."""
-    stem = os.path.splitext(image)[0]  # noqa: PTH122
-    before, middle, after = f"{os.sep}{stem}".rpartition(f"{os.sep}images{os.sep}")
-    return f"{before}{os.sep}labels{os.sep}{after}"[1:] + ".txt" if middle else stem + ".txt"
-
-
 def _base_folder(path: Path, config: dict[str, Any]) -> Path:
     """`path:` relative to the yaml, when it exists; else the yaml's own folder."""
     stated = path.parent / str(config.get("path") or ".").replace("\\", "/")
     return stated if stated.is_dir() else path.parent
 
 
-def _images_of(entry: str, base: Path, source: Path) -> list[Path]:
+def _images_of(entry: str, base: Path, source: Path) -> list[str]:
     """Pictures under one entry: a folder, a list of files, or one file."""
     entry = entry.replace("\\", "/")
     # Roboflow writes ../train/images although the folder lies beside the yaml.
@@ -115,32 +98,31 @@ def _images_of(entry: str, base: Path, source: Path) -> list[Path]:
         return images_below(place)
     if place.suffix.lower() == ".txt":
         lines = (line.strip().replace("\\", "/") for line in read_text(place).splitlines())
-        return [(place.parent / line if (place.parent / line).exists() else base / line) for line in lines if line]
-    return [place] if is_image(place) else []
+        beside = ((line, place.parent / line) for line in lines if line)
+        return [str(path if path.exists() else base / line) for line, path in beside]
+    return [str(place)] if is_image(place) else []
 
 
-def _read(images: list[Path], names: dict[int, str] | None, problems: list[Problem]) -> Reading:
-    by_name = {os.fspath(image): image for image in images}
-    ordered = [by_name[name] for name in sorted(by_name, key=_name_order)]
-    labels = [_label_name(os.fspath(image)) for image in ordered]
-    found = scan(ordered, labels, None if names is None else list(names))
-    report_unreadable(((ordered[i], reason) for i, reason in found.unreadable), problems)
-    left_out = {i for i, _ in found.unreadable}
-    places = [i for i in range(len(ordered)) if i not in left_out]
-    report_duplicate_stems([ordered[i] for i in places], problems)
-    rows = {i: _rows(Path(labels[i]), problems) for i in found.odd}
+def _read(images: list[str], names: dict[int, str] | None, problems: list[Problem]) -> Reading:
+    found = scan(images, None if names is None else list(names))
+    report_unreadable(((found.names[i], reason) for i, reason in found.unreadable), problems)
+    for i, first in found.shared:
+        report_shared(found.names[i], found.names[first], problems)
+    rows = {i: _rows(Path(labels), problems) for i, labels in found.odd}
     if names is None:
         largest = max((row[1] for odd in rows.values() for row in odd if row[1] <= MAX_CLASS), default=-1)
         names = {i: str(i) for i in range(max(largest, int(found.objects[0].max(initial=-1))) + 1)}
     new_id = {old: new for new, old in enumerate(names)}
     judged = {}
-    for i in found.odd:
-        source = Path(labels[i])
+    for i, labels in found.odd:
+        source = Path(labels)
         objects = _annotations(rows[i], source, found.sizes[i], new_id, problems)
-        judged[i] = to_sample(ordered[i], found.sizes[i], source, objects, problems)
-    _report_orphans(set(labels), problems)
+        judged[i] = to_sample(Path(found.names[i]), found.sizes[i], source, objects, problems)
+    problems += [Problem(labels, "", "labels without a picture", "ignored the file") for labels in found.orphans]
     dense = {new: names[old] for old, new in new_id.items()}
-    return Reading(dense, Samples(ordered, found, places, judged), [found.sizes[i] for i in places], problems)
+    left_out = {i for i, _ in found.unreadable}
+    places = [i for i in range(len(found.names)) if i not in left_out]
+    return Reading(dense, Samples(found, places, judged), [found.sizes[i] for i in places], problems)
 
 
 _Row = tuple[int, int, list[float]]  # line number, class, numbers
@@ -219,15 +201,3 @@ def _geometry(
     xs = [x * width for x in numbers[0::2]]
     ys = [y * height for y in numbers[1::2]]
     return (min(xs), min(ys), max(xs), max(ys)), [list(zip(xs, ys, strict=True))]
-
-
-def _report_orphans(expected: set[str], problems: list[Problem]) -> None:
-    """Label files that belong to no picture."""
-    ignored = {"classes.txt", "labels.txt", "train.txt", "val.txt", "test.txt"}
-    for folder in sorted({os.path.dirname(label) for label in expected}):  # noqa: PTH120
-        names = sorted(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else []  # noqa: PTH112, PTH208
-        for name in names:
-            path = os.path.join(folder, name)  # noqa: PTH118
-            known = path in expected or name in ignored or name.upper().startswith("README")
-            if name.endswith(".txt") and not known:
-                problems.append(Problem(path, "", "labels without a picture", "ignored the file"))

@@ -10,15 +10,11 @@ use std::sync::OnceLock;
 use libjpeg_turbo_rs::simd::{SimdRoutines, detect};
 
 use super::super::{Header, Image, allocate};
-use super::bits::{Bits, Table, unstuff};
+use super::bits::{BLOCK, Bits, Table, ZIGZAG, unstuff};
 use super::planes::{Plane, write_rgb};
 
-/// Positions of the coefficients in the order of the file; past the end it stays at the last.
-const ZIGZAG: [u8; 65] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
-    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
-    47, 55, 62, 63, 63,
-];
+/// Most bits of a DC difference.
+const MAX_DC_SIZE: u8 = 11;
 
 /// Buffers of pictures up to this size stay with their thread: fetching fresh pages costs a tenth of the time.
 const MAX_KEPT_BYTES: usize = 4 << 20;
@@ -104,12 +100,15 @@ impl Frame {
 
     fn note_frame(&mut self, segment: &[u8]) -> Option<()> {
         let [8, h1, h0, w1, w0, 3, components @ ..] = segment else { return None };
+        if !self.components.is_empty() {
+            return None; // a second frame
+        }
         let pair = |high: u8, low: u8| usize::from(u16::from_be_bytes([high, low]));
         self.size = (pair(*h1, *h0), pair(*w1, *w0));
         let (triples, []) = components.as_chunks::<3>() else { return None };
         let component = |&[id, factors, quant]: &[u8; 3]| {
             let (h, v) = (usize::from(factors >> 4), usize::from(factors & 15));
-            Component { id, h, v, quant: usize::from(quant & 3), dc: 0, ac: 0 }
+            Component { id, h, v, quant: usize::from(quant), dc: 0, ac: 0 }
         };
         self.components = triples.iter().map(component).collect();
         let [luma, cb, cr] = self.components[..] else { return None };
@@ -139,7 +138,7 @@ impl Frame {
             let count: usize = counts.iter().map(|&c| usize::from(c)).sum();
             let table = Table::new(counts, values.get(16..16 + count)?)?;
             let tables = match kind >> 4 {
-                0 => &mut self.dc,
+                0 if values[16..16 + count].iter().all(|&size| size <= MAX_DC_SIZE) => &mut self.dc,
                 1 => &mut self.ac,
                 _ => return None,
             };
@@ -177,7 +176,7 @@ impl Frame {
             decoders.push(BlockDecoder {
                 routines: routines(),
                 tables,
-                quant: self.quants[c.quant].as_ref()?,
+                quant: self.quants.get(c.quant)?.as_ref()?,
                 last_dc: 0,
             });
         }
@@ -186,8 +185,7 @@ impl Frame {
             for column in 0..mcus.1 {
                 for ((plane, decoder), c) in planes.iter_mut().zip(&mut decoders).zip(&self.components) {
                     for (y, x) in (0..c.v).flat_map(|y| (0..c.h).map(move |x| (y, x))) {
-                        let block = decoder.decode(&mut bits)?;
-                        plane.put(row * c.v + y, column * c.h + x, &block);
+                        decoder.decode(&mut bits, plane, row * c.v + y, column * c.h + x)?;
                     }
                 }
             }
@@ -207,28 +205,33 @@ struct BlockDecoder<'a> {
 }
 
 impl BlockDecoder<'_> {
-    /// The samples of the next block.
+    /// Decode the next block into its place.
     #[inline(always)]
-    fn decode(&mut self, stream: &mut Bits<'_>) -> Option<[u8; 64]> {
+    fn decode(&mut self, stream: &mut Bits<'_>, plane: &mut Plane, row: usize, column: usize) -> Option<()> {
         let mut bits = *stream;
-        let mut coefficients = [0i16; 64];
+        let mut coefficients = [0; BLOCK];
         self.last_dc += bits.difference(self.tables.0)?;
-        let dc = i16::try_from(self.last_dc).ok()?;
-        let mut at = 1;
-        while at < 64 {
-            let (run, value) = bits.coefficient(self.tables.1)?;
-            at += run;
-            if run < 64 && at > 63 {
-                return None;
-            }
-            // The end of a block writes its zero to the last place, which is still empty then.
-            coefficients[usize::from(ZIGZAG[at.min(64)])] = value as i16;
-            at += 1;
-        }
+        coefficients[0] = i16::try_from(self.last_dc).ok()?;
+        let end = bits.coefficients(self.tables.1, &mut coefficients, 1)?;
         *stream = bits;
-        coefficients[0] = dc;
-        let mut samples = [0; 64];
-        (self.routines.idct_islow)(&coefficients, self.quant, &mut samples);
-        Some(samples)
+        let flat = if end == 1 { flat_sample(self.last_dc * i32::from(self.quant[0])) } else { None };
+        let samples = flat.map_or_else(|| self.samples(&coefficients), |sample| [sample; 64]);
+        plane.put(row, column, &samples);
+        Some(())
     }
+
+    #[inline(always)]
+    fn samples(&self, coefficients: &[i16; BLOCK]) -> [u8; 64] {
+        let mut samples = [0; 64];
+        if let Some(block) = coefficients.first_chunk() {
+            (self.routines.idct_islow)(block, self.quant, &mut samples);
+        }
+        samples
+    }
+}
+
+/// Every sample of a block with nothing but its mean; none for means that the transform's 16 bits do not hold.
+#[inline(always)]
+fn flat_sample(mean: i32) -> Option<u8> {
+    (mean.unsigned_abs() < 1 << 13).then(|| (((mean + 4) >> 3) + 128).clamp(0, 255) as u8)
 }

@@ -7,8 +7,32 @@
 const PEEK: u32 = 11;
 /// Longest code.
 const MAX_CODE: usize = 16;
+/// Steps of `PEEK` bits that a refill lasts for.
+const FAST_STEPS: usize = 5;
+/// Run of the end of a block.
+const END: usize = 128;
+/// Room for a block's coefficients, and for what lies behind them.
+pub(super) const BLOCK: usize = 128;
 /// Zeros behind the data, so that refills never reach past the buffer.
 const PADDING: usize = 64;
+
+/// Positions of the coefficients in the order of the file.
+pub(super) const ZIGZAG: [u8; 64] = [
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
+    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
+    47, 55, 62, 63,
+];
+
+/// The same for all that a run can lead to: behind the block is one place for it all.
+const PLACES: [u8; 256] = {
+    let mut places = [64; 256];
+    let mut at = 0;
+    while at < 64 {
+        places[at] = ZIGZAG[at];
+        at += 1;
+    }
+    places
+};
 
 /// Put the entropy-coded bytes into `clean` without their stuffing; how many bytes of the file they took.
 pub(super) fn unstuff(bytes: &[u8], clean: &mut Vec<u8>) -> usize {
@@ -98,44 +122,65 @@ impl<'a> Bits<'a> {
         Some(symbol)
     }
 
-    /// (zeros before it, value) of the next coefficient; (15, 0) for sixteen zeros, (64, 0) for the end of the block.
+    /// The next coefficients into `block`, in the order of the file from place `at` on, to the end of the block; the
+    /// place behind the last one that was read, or none for what no encoder writes.
     #[inline(always)]
-    pub(super) fn coefficient(&mut self, table: &Table) -> Option<(usize, i32)> {
-        if self.count < 32 {
+    pub(super) fn coefficients(&mut self, table: &Table, block: &mut [i16; BLOCK], mut at: usize) -> Option<usize> {
+        loop {
             self.refill();
+            for _ in 0..FAST_STEPS {
+                let fast = table.fast[(self.buffer >> (64 - PEEK)) as usize];
+                let (run, value) = if fast != 0 {
+                    self.skip(fast & 0xFF);
+                    ((fast >> 8 & 0xFF) as usize, (fast >> 16) as i16)
+                } else {
+                    self.refill();
+                    let step = self.long_coefficient(table)?;
+                    self.refill();
+                    step
+                };
+                let place = at + run;
+                block[usize::from(PLACES[place & 0xFF]) & (BLOCK - 1)] = value;
+                if place >= 63 {
+                    // 64 and more: a run leads out of the block, if this is not the end of the block
+                    return (place == 63 || run == END).then_some(at);
+                }
+                at = place + 1;
+            }
         }
+    }
+
+    /// (zeros before it, value) of a coefficient that is not in the fast table; (15, 0) for sixteen zeros.
+    #[inline(always)]
+    fn long_coefficient(&mut self, table: &Table) -> Option<(usize, i16)> {
+        let symbol = self.symbol(table)?;
+        match (usize::from(symbol >> 4), u32::from(symbol & 15)) {
+            (0, 0) => Some((END, 0)),
+            (15, 0) => Some((15, 0)),
+            (_, 0) => None,
+            (run, size) => Some((run, self.extended(size) as i16)),
+        }
+    }
+
+    /// The next difference of a DC coefficient; the table's symbols are sizes.
+    #[inline(always)]
+    pub(super) fn difference(&mut self, table: &Table) -> Option<i32> {
+        self.refill();
         let fast = table.fast[(self.buffer >> (64 - PEEK)) as usize];
         if fast != 0 {
             self.skip(fast & 0xFF);
-            return Some(((fast >> 8 & 0xFF) as usize, fast as i32 >> 16));
-        }
-        let symbol = self.symbol(table)?;
-        let (run, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
-        if size == 0 {
-            return match run {
-                0 => Some((64, 0)),
-                15 => Some((15, 0)),
-                _ => None,
-            };
-        }
-        Some((run, self.extended(size)))
-    }
-
-    /// The next difference of a DC coefficient.
-    #[inline(always)]
-    pub(super) fn difference(&mut self, table: &Table) -> Option<i32> {
-        if self.count < 32 {
-            self.refill();
+            return Some(fast as i32 >> 16);
         }
         let size = self.symbol(table)?;
-        (size <= 11).then(|| if size == 0 { 0 } else { self.extended(u32::from(size)) })
+        Some(if size == 0 { 0 } else { self.extended(u32::from(size)) })
     }
 }
 
 /// A Huffman table.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
-    /// By the next bits, where a code and its value lie within them: value << 16 | run << 8 | bits; else 0.
+    /// By the next bits, where a code and its value lie within them: value << 16 | run << 8 | bits; else 0. The run of
+    /// the end of a block is `END`.
     fast: Box<[u32; 1 << PEEK]>,
     /// By the next bits, where a code lies within them: symbol << 8 | bits; else 0.
     codes: Box<[u16; 1 << PEEK]>,
@@ -192,7 +237,7 @@ impl Table {
             let at = (code << free | rest) as usize;
             self.codes[at] = u16::from(symbol) << 8 | length as u16;
             if symbol == 0 {
-                self.fast[at] = 64 << 8 | length;
+                self.fast[at] = (END as u32) << 8 | length;
             } else if size > 0 && size <= free {
                 let bits = (rest >> (free - size)) as i32;
                 let value = if bits < 1 << (size - 1) { bits - (1 << size) + 1 } else { bits };

@@ -29,7 +29,8 @@ struct Markers {
     exif: Option<Orientation>,
     adobe: bool,
     restarts: bool,
-    progressive: bool,
+    /// Code of the frame header, which names the process.
+    process: u8,
 }
 
 pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
@@ -46,6 +47,7 @@ pub(super) fn decode(bytes: &[u8], header: Header, strict: bool) -> Decoded<Imag
         return Ok(image);
     }
     let markers = read_markers(bytes)?;
+    refuse_short(bytes, header, &markers)?;
     let mut decoder = Decoder::new(bytes).map_err(|e| format!("damaged JPEG ({e})"))?;
     decoder.set_max_pixels(MAX_PIXELS as usize);
     decoder.set_scan_limit(MAX_SCANS);
@@ -65,6 +67,18 @@ pub(super) fn decode(bytes: &[u8], header: Header, strict: bool) -> Decoded<Imag
     Ok(image)
 }
 
+/// Refuse a picture whose file cannot hold it, before memory is taken: Huffman codes spend a bit or more on each MCU.
+fn refuse_short(bytes: &[u8], header: Header, markers: &Markers) -> Decoded<()> {
+    let columns = header.width.div_ceil(markers.mcu_width.max(1));
+    let rows = header.height.div_ceil(markers.mcu_height.max(1));
+    let held = bytes.len() * 8;
+    if markers.is_arithmetic() || columns * rows * MIN_DECODED_PERCENT <= held * 100 {
+        return Ok(());
+    }
+    let percent = held * 100 / (columns * rows);
+    Err(format!("the JPEG is cut short: at most {percent} % of it is there"))
+}
+
 /// Refuse a picture of which too much is missing; paint what is missing grey.
 fn fill_missing(image: &mut Image, markers: &Markers, warnings: &[DecodeWarning]) -> Decoded<()> {
     for warning in warnings {
@@ -74,7 +88,7 @@ fn fill_missing(image: &mut Image, markers: &Markers, warnings: &[DecodeWarning]
                     let percent = decoded_mcus * 100 / total_mcus.max(1);
                     return Err(format!("the JPEG is cut short: {percent} % of it is there"));
                 }
-                if !markers.restarts && !markers.progressive {
+                if !markers.restarts && !markers.is_progressive() {
                     let per_row = image.width.div_ceil(markers.mcu_width.max(1)).max(1);
                     let row = (decoded_mcus / per_row * markers.mcu_height).min(image.height);
                     image.pixels[row * image.width * 3..].fill(GREY);
@@ -135,6 +149,14 @@ fn read_markers(bytes: &[u8]) -> Decoded<Markers> {
 }
 
 impl Markers {
+    fn is_progressive(&self) -> bool {
+        matches!(self.process, 0xC2 | 0xC6 | 0xCA | 0xCE)
+    }
+
+    fn is_arithmetic(&self) -> bool {
+        self.process > 0xC8
+    }
+
     fn note(&mut self, code: u8, segment: &[u8]) {
         match code {
             0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => self.note_frame(code, segment),
@@ -156,7 +178,7 @@ impl Markers {
         let pair = |high: u8, low: u8| u64::from(u16::from_be_bytes([high, low]));
         self.frame = Some((pair(*h1, *h0), pair(*w1, *w0)));
         self.precision = *precision;
-        self.progressive = matches!(code, 0xC2 | 0xC6 | 0xCA | 0xCE);
+        self.process = code;
         let factors = || components.chunks_exact(3).map(|c| (usize::from(c[1] >> 4), usize::from(c[1] & 15)));
         let alone = components.len() == 3;
         self.mcu_width = if alone { 8 } else { 8 * factors().map(|f| f.0).max().unwrap_or(1) };

@@ -1,0 +1,261 @@
+"""The scan on a GPU: allocates outputs and workspace with torch and launches the kernels of cuda/.
+
+Layouts, grids and the sequence of launches are those of cuda/README.md, "Interface". How many segments a sequence is
+cut into depends on the shape and the GPU alone, so repeated runs give the same bits. Tested on the kernels' CPU twin:
+tests/kernels/with_fake_driver_scan.py.
+
+Legend: as in `scan_op.py`; S segments, M blocks of 16 states, T the dtype of x, delta, proj and y,
+Q = K D (N + R + 2) parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from mamba_yolo.errors import ShapeError
+from mamba_yolo.ops import _cuda
+from mamba_yolo.ops.cuda_arguments import NORM_GATE, SCAN_BACKWARD, SCAN_FORWARD, SCAN_MERGE, SCAN_SUM
+from mamba_yolo.ops.fused_op import token_stride
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mamba_yolo.ops._cuda import Gpu
+    from mamba_yolo.ops.scan_op import Inputs
+
+SUFFIXES = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
+LARGEST_RANK = 37  # the backward kernel's shared memory: 4 (6672 + 148 R) <= 48 KiB
+CHECKPOINT_TOKENS, TILE_TOKENS, STATES = 16, 32, 16
+FORWARD_CHANNELS, BACKWARD_CHANNELS = 128, 64  # of a block
+THREADS, TOKENS_PER_BLOCK = 128, 4  # of scan_merge and scan_sum
+# A segmented scan takes every exponential twice: it pays where whole sequences would leave half the GPU idle.
+BUSY_WARPS_PER_PROCESSOR, SEGMENTED_WARPS_PER_PROCESSOR = 4, 8
+_ALIGNMENT_BYTES = 16
+
+
+def why_not(x: Tensor, rank: int, states: int) -> str | None:
+    """Why a tensor on a GPU cannot be scanned by the kernels, in one sentence; None when it can."""
+    if x.dtype not in SUFFIXES:
+        return f"the CUDA kernels take float32, float16 and bfloat16, the tensor is {x.dtype}"
+    if rank > LARGEST_RANK or states < 1:
+        return f"the CUDA kernels take a rank of dt up to {LARGEST_RANK} and at least 1 state, got {rank} and {states}"
+    reason: str | None = _cuda.why_not(x.device.index or 0)
+    return reason
+
+
+def empty_checkpoints(x: Tensor, dt_weight: Tensor, A: Tensor) -> Tensor:
+    """(B, K, ceil(L / 16), N, D) float32: room for the state before every 16 tokens."""
+    chunks = (x.shape[1] + CHECKPOINT_TOKENS - 1) // CHECKPOINT_TOKENS
+    return _empty(x, x.shape[0], dt_weight.shape[0], chunks, A.shape[1], x.shape[2])
+
+
+def run_forward(inputs: Inputs, grid: tuple[int, int], softplus: bool, save: bool) -> tuple[Tensor, Tensor | None]:
+    """Output and, when they are to be saved, the checkpoints."""
+    inputs = _prepared(inputs)
+    x, _, _, dt_weight, _, A, skip = inputs
+    y = torch.empty_like(x)
+    checkpoints = empty_checkpoints(x, dt_weight, A) if save else None
+    if y.numel():
+        gpu = _cuda.gpu(x.get_device())
+        _merge(gpu, _scan_parts(gpu, inputs, checkpoints, grid, softplus), x, skip, y)
+    return y, checkpoints
+
+
+def run_backward(
+    dy: Tensor, inputs: Inputs, checkpoints: Tensor, grid: tuple[int, int], softplus: bool
+) -> tuple[Tensor | None, ...]:
+    """Gradient of every input."""
+    inputs = _prepared(inputs)
+    x, delta, proj, dt_weight, dt_bias, A, skip = inputs
+    if not x.numel():
+        return tuple(None if t is None else torch.zeros_like(t) for t in inputs)
+    gpu = _cuda.gpu(x.get_device())
+    dy = _aligned(dy.to(x.dtype))
+    parts, ddelta, dproj, dparameters = _scan_back(gpu, dy, inputs, checkpoints, grid, softplus)
+    d_x = torch.empty_like(x)
+    _merge(gpu, parts, dy, skip, d_x)
+    gradients, offset = [], 0
+    for parameter in (A, dt_weight, dt_bias, skip):
+        gradients.append(torch.empty_like(parameter))
+        _sum(gpu, dparameters, offset, dparameters.shape[-1], math.prod(dparameters.shape[:-1]), gradients[-1])
+        offset += parameter.numel()
+    d_A, d_dt_weight, d_dt_bias, d_skip = gradients
+    d_delta = None if ddelta is None or delta is None else _summed(gpu, ddelta, delta)
+    return d_x, d_delta, _summed(gpu, dproj, proj), d_dt_weight, d_dt_bias, d_A, d_skip
+
+
+def run_norm_gate(inputs: Inputs, grid: tuple[int, int], norm: tuple[Tensor, Tensor, Tensor], eps: float) -> Tensor:
+    """Layer norm of the scan times gelu(gate), without gradients; norm is (weight, bias, gate)."""
+    inputs = _prepared(inputs)
+    x, *_, skip = inputs
+    y = torch.empty_like(x)
+    if not y.numel():
+        return y
+    weight, bias, gate = norm[0].contiguous(), norm[1].contiguous(), norm[2]
+    stride = token_stride(gate)
+    if stride < x.shape[2]:
+        gate, stride = gate.contiguous(), x.shape[2]
+    gpu = _cuda.gpu(x.get_device())
+    parts = _scan_parts(gpu, inputs, None, grid, True)
+    planes, batch, length, channels = parts.shape
+    tokens = batch * length
+    addresses = map(_address, (parts, x, skip, weight, bias, gate, y))
+    fields = (*addresses, tokens, stride, channels, skip.numel() // channels, planes, eps)
+    blocks = _ceil_div(tokens, TOKENS_PER_BLOCK)
+    gpu.launch(f"norm_gate_{SUFFIXES[x.dtype]}", blocks, THREADS, 0, NORM_GATE, *fields)
+    return y
+
+
+def segment_tokens(length: int, warps: int, num_processors: int) -> int:
+    """How long the segments are that a sequence is cut into; at least the length when it stays whole.
+
+    Args:
+        length: tokens.
+        warps: in the grid when sequences stay whole.
+        num_processors: of the GPU.
+    """
+    segments = 1
+    if 2 * warps < BUSY_WARPS_PER_PROCESSOR * num_processors:
+        wanted = _ceil_div(SEGMENTED_WARPS_PER_PROCESSOR * num_processors, warps)
+        segments = min(wanted, math.isqrt(length))  # each folds the ends of all before it: no more of them than tokens
+    return TILE_TOKENS * _ceil_div(_ceil_div(length, segments), TILE_TOKENS)
+
+
+def _scan_parts(gpu: Gpu, inputs: Inputs, checkpoints: Tensor | None, grid: tuple[int, int], softplus: bool) -> Tensor:
+    """(M K, B, L, D) float32: what each direction and block of states gives, without the skip."""
+    x, delta, proj, dt_weight, dt_bias, A, _ = inputs
+    batch, length, channels = x.shape
+    directions, _, rank = dt_weight.shape
+    planes = _ceil_div(A.shape[1], STATES)
+    tiles, threads = _forward_tiles(channels)
+    sequences = batch * directions * planes * tiles
+    each = segment_tokens(length, sequences * threads // 32, gpu.num_processors)
+    segments = _ceil_div(length, each)
+    parts = _empty(x, planes * directions, batch, length, channels)
+    ends, steps = _segment_summaries(x, directions, segments, A.shape[1])
+    arguments = (
+        *map(_address, (x, delta, proj, dt_weight, dt_bias, A, ends, steps, parts, checkpoints)),
+        *(batch, length, channels, A.shape[1], rank, directions, *grid, softplus, segments, each, 0),
+    )
+    suffix, shared_bytes = SUFFIXES[x.dtype], _forward_shared_bytes(rank, threads)
+    if segments > 1:
+        blocks = sequences * (segments - 1)
+        gpu.launch(f"scan_summary_{suffix}", blocks, threads, shared_bytes, SCAN_FORWARD, *arguments)
+    gpu.launch(f"scan_forward_{suffix}", sequences * segments, threads, shared_bytes, SCAN_FORWARD, *arguments)
+    return parts
+
+
+def _scan_back(
+    gpu: Gpu, dy: Tensor, inputs: Inputs, checkpoints: Tensor, grid: tuple[int, int], softplus: bool
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Gradients in float32, still to be summed over all but their last dimensions: of x, delta, proj, parameters."""
+    x, delta, proj, dt_weight, dt_bias, A, _ = inputs
+    batch, length, channels = x.shape
+    directions, _, rank = dt_weight.shape
+    states, planes = A.shape[1], _ceil_div(A.shape[1], STATES)
+    tiles = _ceil_div(channels, BACKWARD_CHANNELS)
+    sequences = batch * directions * planes * tiles
+    each = segment_tokens(length, sequences * BACKWARD_CHANNELS // 32, gpu.num_processors)
+    segments = _ceil_div(length, each)
+    parts = _empty(x, planes * directions, batch, length, channels)
+    ddelta = None if delta is None else _empty(x, planes, *delta.shape)
+    dproj = _empty(x, planes * tiles, *proj.shape)
+    dparameters = _empty(x, batch, segments, planes, directions * channels * (states + rank + 2))
+    ends, steps = _segment_summaries(x, directions, segments, states)
+    outputs = (ends, steps, parts, ddelta, dproj, dparameters)
+    arguments = (
+        *map(_address, (dy, x, delta, proj, dt_weight, dt_bias, A, checkpoints, *outputs)),
+        *(batch, length, channels, states, rank, directions, *grid, softplus, segments, each, 0),
+    )
+    suffix = SUFFIXES[x.dtype]
+    if segments > 1:
+        adjoint_tiles, threads = _forward_tiles(channels)
+        blocks, shared_bytes = sequences // tiles * adjoint_tiles * (segments - 1), _forward_shared_bytes(rank, threads)
+        gpu.launch(f"scan_adjoint_{suffix}", blocks, threads, shared_bytes, SCAN_BACKWARD, *arguments)
+    shared_bytes = 4 * (6672 + 148 * rank)
+    blocks = sequences * segments
+    gpu.launch(f"scan_backward_{suffix}", blocks, BACKWARD_CHANNELS, shared_bytes, SCAN_BACKWARD, *arguments)
+    return parts, ddelta, dproj, dparameters
+
+
+def _forward_tiles(channels: int) -> tuple[int, int]:
+    """Blocks that share the channels, and their threads."""
+    tiles = _ceil_div(channels, FORWARD_CHANNELS)
+    return tiles, 32 * _ceil_div(_ceil_div(channels, tiles), 32)
+
+
+def _forward_shared_bytes(rank: int, threads: int) -> int:
+    return 4 * (1088 + rank * (36 + threads))
+
+
+def _segment_summaries(x: Tensor, directions: int, segments: int, states: int) -> tuple[Tensor | None, Tensor | None]:
+    """Room for the state and the sum of steps at the end of every segment but one."""
+    if segments == 1:
+        return None, None
+    shape = (x.shape[0], directions, segments - 1)
+    return _empty(x, *shape, states, x.shape[2]), _empty(x, *shape, x.shape[2])
+
+
+def _merge(gpu: Gpu, parts: Tensor, values: Tensor, skip: Tensor, out: Tensor) -> None:
+    """Write the sum of the parts and of the skips times the values."""
+    planes, batch, length, channels = parts.shape
+    tokens = batch * length
+    fields = (*map(_address, (parts, values, skip, out)), tokens, channels, skip.numel() // channels, planes, 0)
+    blocks = _ceil_div(tokens, TOKENS_PER_BLOCK)
+    gpu.launch(f"scan_merge_{SUFFIXES[out.dtype]}", blocks, THREADS, 0, SCAN_MERGE, *fields)
+
+
+def _summed(gpu: Gpu, parts: Tensor, like: Tensor) -> Tensor:
+    """The sum over the first dimension, in another dtype; the parts themselves where there is nothing to do."""
+    if parts.shape[0] == 1 and like.dtype == torch.float32:
+        return parts[0]
+    out = torch.empty_like(like)
+    _sum(gpu, parts, 0, out.numel(), parts.shape[0], out)
+    return out
+
+
+def _sum(gpu: Gpu, parts: Tensor, offset: int, stride: int, summands: int, out: Tensor) -> None:
+    """Sum out.numel() values that begin at an offset and repeat after every stride."""
+    if out.numel():
+        address = _address(parts) + offset * parts.element_size()
+        fields = (address, _address(out), out.numel(), stride, summands, 0)
+        blocks = _ceil_div(out.numel(), THREADS)
+        gpu.launch(f"scan_sum_{SUFFIXES[out.dtype]}", blocks, THREADS, 0, SCAN_SUM, *fields)
+
+
+def _empty(x: Tensor, *shape: int) -> Tensor:
+    return x.new_empty(shape, dtype=torch.float32)
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return (a + b - 1) // b
+
+
+def _prepared(inputs: Inputs) -> Inputs:
+    """The inputs, contiguous and aligned.
+
+    Raises:
+        ShapeError: dtypes or devices that the kernels do not take.
+    """
+    x, delta, proj, *parameters = inputs
+    maps = [t for t in (x, delta, proj) if t is not None]
+    if x.dtype not in SUFFIXES or any(t.dtype != x.dtype for t in maps):
+        raise ShapeError(f"x, delta and proj must share float32, float16 or bfloat16, got {[t.dtype for t in maps]}")
+    if any(t.dtype != torch.float32 for t in parameters):
+        raise ShapeError(f"parameters of a scan on a GPU must be float32, got {[t.dtype for t in parameters]}")
+    if any(t.device != x.device for t in (*maps, *parameters)):
+        raise ShapeError(f"all tensors of a scan must be on {x.device}; move them there")
+    return tuple(None if t is None else _aligned(t) for t in inputs)  # type: ignore[return-value]
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """Contiguous, at an address that wide loads may start from."""
+    tensor = tensor.contiguous()
+    return tensor if tensor.data_ptr() % _ALIGNMENT_BYTES == 0 else tensor.clone()

@@ -1,0 +1,182 @@
+"""Every access of every kernel: races, bounds, uninitialised memory; and that such faults, planted, are found."""
+
+import ctypes
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from kernels.cases import Case, add, backward, forward, structure
+from kernels.twin import machine
+from kernels.twin.machine import KernelError, Machine
+
+SMALL = [
+    {"height": 3, "width": 23, "channels": 5, "rank": 2, "batch": 1},
+    {"height": 1, "width": 35, "channels": 66, "rank": 3, "batch": 1, "states": 18},
+    {"length": 37, "channels": 3, "batch": 2},
+]
+
+
+@pytest.mark.parametrize("shape", SMALL)
+@pytest.mark.parametrize("segment_tokens", [None, 32])
+@pytest.mark.parametrize("suffix", ["f32", "bf16"])
+def test_every_access_is_allowed(shape, segment_tokens, suffix):
+    case = Case(suffix, segment_tokens, **shape)
+    y, states = forward(case, "check")
+    plain = forward(case)
+    assert torch.allclose(y.float(), plain[0].float(), rtol=1e-2 if suffix == "bf16" else 1e-5, atol=1e-4)
+    backward(case, states, "check")
+
+
+FAULTS = {
+    "barrier at the end of a tile": (
+        "scan_forward.cu",
+        "        __syncthreads();\n    }\n",
+        "    }\n",
+        "race in 'shared",
+    ),
+    "tail of the map": ("scan.cuh", "    t = min(t, a.length - 1);\n", "", "past the end"),
+    "channel beyond the last": ("scan_forward.cu", "part.live && t0 + g", "t0 + g", "race in 'parts'|past the end"),
+    "checkpoints not offset": (
+        "scan.cuh",
+        "+ part.channel;\n}\n\n// The states",
+        ";\n}\n\n// The states",
+        "race in 'checkpoints'",
+    ),
+    "sum past the end": ("scan_sum.cu", "i >= a.count", "i > a.count", "0 bytes past the end of"),
+    "barrier before products are summed": (
+        "scan_backward.cu",
+        "        __syncthreads();\n        sum_products",
+        "        sum_products",
+        "race in 'shared|never written",
+    ),
+    "barrier after products are summed": (
+        "scan_backward.cu",
+        "state, from, count);\n        __syncthreads();",
+        "state, from, count);",
+        "race in 'shared",
+    ),
+    "accumulators not cleared": ("scan_backward.cu", "        scratch.dA[own] = 0.0f;\n", "", "never written"),
+    "half a warp's mask": ("scan_backward.cu", "__shfl_xor_sync(~0u", "__shfl_xor_sync(0xffff", "not in its own mask"),
+    "early return": (
+        "scan_backward.cu",
+        "    Rows<CHUNK> rows",
+        "    if (!part.live) return;\n    Rows<CHUNK> rows",
+        "wait for each other|never written",
+    ),
+    "two blocks, one address": (
+        "scan_backward.cu",
+        ".plane * a.batch + part.batch) * a.length",
+        ".plane * a.batch) * a.length",
+        "race in 'ddelta'",
+    ),
+    "misaligned": ("scan_backward.cu", "PITCH = CHANNELS + 4", "PITCH = CHANNELS + 1", "not aligned"),
+}
+
+
+def run_checked(file, case, states, sequence, sequence_states):
+    if file == "scan_backward.cu":
+        backward(case, states, "check")
+        backward(sequence, sequence_states, "check")
+    elif file == "scan_sum.cu":
+        add(np.ones((2, 37), np.float32), "f32", "check")
+    else:
+        forward(case, "check")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_are_found(fault, tmp_path, monkeypatch):
+    file, right, wrong, message = FAULTS[fault]
+    for path in machine.KERNELS.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    text = (tmp_path / file).read_text("utf-8")
+    assert right in text
+    (tmp_path / file).write_text(text.replace(right, wrong), "utf-8")
+    case = Case(height=3, width=35, channels=5, rank=2, batch=1)
+    sequence = Case(length=37, channels=5, batch=2)
+    states, sequence_states = (forward(c)[1] for c in (case, sequence))
+    monkeypatch.setattr(machine, "KERNELS", tmp_path)
+    with pytest.raises(KernelError, match=message) as caught:
+        run_checked(file, case, states, sequence, sequence_states)
+    assert re.search(r"\.cuh?:\d+: |line \d+", str(caught.value))
+
+
+def test_the_last_block_of_a_giant():
+    """Offsets beyond 2^32 bytes: 70,000 images, of which the last is run on memory that is never touched elsewhere."""
+    B, L, D, N, R, K, S = 70_000, 45, 33, 16, 2, 4, 1
+    P = R + 2 * N
+    with Machine("scan_forward.cu") as m:
+        make = lambda name, count: m.address(name, 4 * count, writable=True, initialised=True)  # noqa: E731
+        x, proj, parts = make("x", B * L * D), make("proj", B * L * K * P), make("parts", K * B * L * D)
+        parameters = [make("weights", K * D * n) for n in (R, 1, N)]
+        states = make("checkpoints", B * K * 3 * N * D)
+        ctypes.memmove(x + 4 * (B - 1) * L * D, (ctypes.c_float * (L * D))(*[1.0] * (L * D)), 4 * L * D)
+        arguments = structure("ScanForward")(
+            x, None, proj, *parameters, None, None, parts, states, B, L, D, N, R, K, 5, 9, 1, S, 64, 0
+        )
+        ctypes.memset(parts + 4 * (K * B - 1) * L * D, 0xFF, 4 * L * D)
+        blocks = B * K
+        m.launch("scan_forward_f32", arguments, blocks, 64, 4 * (1088 + R * 100), first=blocks - 1, count=1)
+        last = np.frombuffer((ctypes.c_char * (4 * L * D)).from_address(parts + 4 * (K * B - 1) * L * D), np.float32)
+        assert (last == 0).all()  # written: proj is zero there
+
+
+def test_the_last_block_of_a_giant_backward():
+    B, L, D, N, R, K, S = 70_000, 45, 33, 16, 2, 4, 1
+    P, Q = R + 2 * N, K * D * (N + R + 2)
+    with Machine("scan_backward.cu") as m:
+        make = lambda name, count: m.address(name, 4 * count, writable=True, initialised=True)  # noqa: E731
+        inputs = [make("dy", B * L * D), make("x", B * L * D), None, make("proj", B * L * K * P)]
+        parameters = [make("weights", K * D * n) for n in (R, 1, N)]
+        states, parts = make("checkpoints", B * K * 3 * N * D), make("parts", K * B * L * D)
+        dproj, dparameters = make("dproj", B * L * K * P), make("dparameters", B * Q)
+        arguments = structure("ScanBackward")(
+            *inputs,
+            *parameters,
+            states,
+            None,
+            None,
+            parts,
+            None,
+            dproj,
+            dparameters,
+            B,
+            L,
+            D,
+            N,
+            R,
+            K,
+            5,
+            9,
+            1,
+            S,
+            64,
+            0,
+        )
+        ctypes.memset(parts + 4 * (K * B - 1) * L * D, 0xFF, 4 * L * D)
+        m.launch("scan_backward_f32", arguments, B * K, 64, 4 * (6672 + 148 * R), first=B * K - 1, count=1)
+        last = np.frombuffer((ctypes.c_char * (4 * L * D)).from_address(parts + 4 * (K * B - 1) * L * D), np.float32)
+        assert (last == 0).all()
+
+
+def test_endless_loops_end(tmp_path, monkeypatch):
+    text = (machine.KERNELS / "scan_sum.cu").read_text("utf-8").replace("++p)", "p += 0)")
+    (tmp_path / "scan_sum.cu").write_text(text, "utf-8")
+    for header in machine.KERNELS.glob("*.cuh"):
+        (tmp_path / header.name).write_bytes(header.read_bytes())
+    monkeypatch.setattr(machine, "KERNELS", tmp_path)
+    with pytest.raises(KernelError, match="still running after 1 s"):
+        add(np.ones((2, 5), np.float32), "f32", seconds=1)
+
+
+def test_halves_are_rounded_as_torch_does():
+    bits = torch.arange(0, 2**32, 65_521, dtype=torch.int64).to(torch.int32)
+    values = torch.cat(
+        [bits.view(torch.float32), torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.float16).float()]
+    )
+    for suffix, dtype in (("f16", torch.float16), ("bf16", torch.bfloat16)):
+        expected = (values + 0.0).to(dtype)
+        got = add(values[None].numpy(), suffix)
+        assert torch.equal(got.isnan(), expected.isnan())
+        assert torch.equal(got[~got.isnan()], expected[~expected.isnan()])

@@ -1,0 +1,134 @@
+"""What the compiler made of the kernels, read from the shipped cubins: registers, stack, arguments, loops.
+
+A record of section .nv.info is (format, attribute, size or value): 0x2f registers and 0x11 stack of a function, 0x19
+bytes of arguments, 0x05 most threads. Budgets are those of NVRTC 12.9; they are the performance test without a GPU.
+"""
+
+import re
+import struct
+import subprocess
+import zipfile
+from importlib import metadata
+
+import pytest
+
+from mamba_yolo.ops import cuda_arguments
+from mamba_yolo.ops.cuda_images import ARCHIVE
+
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
+# Per kernel: arguments, most threads, registers, bytes of stack.
+BUDGETS = {
+    "scan_summary": (cuda_arguments.SCAN_FORWARD, 128, 96, 0),
+    "scan_forward": (cuda_arguments.SCAN_FORWARD, 128, 96, 0),
+    "scan_adjoint": (cuda_arguments.SCAN_BACKWARD, 128, 96, 0),
+    "scan_backward": (cuda_arguments.SCAN_BACKWARD, 64, 255, 192),  # pointers wait on the stack during the inner loop
+    "scan_merge": (cuda_arguments.SCAN_MERGE, 128, 64, 0),
+    "scan_sum": (cuda_arguments.SCAN_SUM, 128, 64, 0),
+    "norm_gate": (cuda_arguments.NORM_GATE, 128, 64, 0),
+}
+# Instructions in the innermost loop with exponentials, its state updates, and how many touch the stack: sm_90, float32.
+LOOPS = {
+    "scan_forward": (520, 64, 0),
+    "scan_summary": (450, 64, 0),
+    "scan_adjoint": (480, 64, 0),
+    "scan_backward": (1400, 64, 7),
+}
+
+
+def sections(elf):
+    """Name to bytes of a 64-bit ELF file."""
+    offset, entry, count, names = struct.unpack_from("<Q", elf, 40)[0], *struct.unpack_from("<3H", elf, 58)
+    headers = [struct.unpack_from("<IIQQQQ", elf, offset + entry * i) for i in range(count)]
+    text = elf[headers[names][4] :]
+    return {text[h[0] : text.index(b"\0", h[0])].decode(): elf[h[4] : h[4] + h[5]] for h in headers if h[1] != 8}
+
+
+def records(info):
+    """(attribute, payload or value) of a .nv.info section."""
+    at = 0
+    while at < len(info):
+        form, attribute, size = struct.unpack_from("<BBH", info, at)
+        payload = info[at + 4 : at + 4 + size] if form == 4 else size
+        yield attribute, payload
+        at += 4 + (size if form == 4 else 0)
+
+
+def cubins():
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if name.endswith(".cubin")}
+
+
+def symbols(elf):
+    """Numbers of function symbols by name."""
+    parts = sections(elf)
+    text, table = parts[".strtab"], parts[".symtab"]
+    found = {}
+    for i in range(len(table) // 24):
+        name = struct.unpack_from("<I", table, 24 * i)[0]
+        found[i] = text[name : text.index(b"\0", name)].decode()
+    return found
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_kernel_keeps_its_budget(architecture):
+    seen = set()
+    for path, elf in cubins().items():
+        if not path.startswith(architecture + "/"):
+            continue
+        names, parts = symbols(elf), sections(elf)
+        assert not any(name.startswith(".nv.global") for name in parts), path
+        figures = {}
+        for attribute, payload in records(parts[".nv.info"]):
+            if attribute in (0x2F, 0x11):
+                symbol, value = struct.unpack("<II", payload)
+                figures.setdefault(names[symbol], {})[attribute] = value
+        for kernel, figure in figures.items():
+            arguments, threads, registers, stack = BUDGETS[kernel.rpartition("_")[0]]
+            own = dict(records(parts[f".nv.info.{kernel}"]))
+            assert figure[0x2F] <= registers, (kernel, figure)
+            assert figure[0x11] <= stack, (kernel, figure)
+            assert own[0x19] == arguments.size, kernel
+            assert struct.unpack("<3I", own[0x05]) == (threads, 1, 1), kernel
+            seen.add(kernel)
+    assert seen == {f"{kernel}_{suffix}" for kernel in BUDGETS for suffix in ("f32", "f16", "bf16")}
+
+
+@pytest.mark.parametrize("target", ["compute_75", "compute_80"])
+def test_nothing_is_computed_in_double(target):
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        texts = [archive.read(name) for name in archive.namelist() if name.startswith(target + "/")]
+    assert texts
+    assert not any(b".f64" in text for text in texts)
+
+
+def innermost_loops(cubin, kernel):
+    """Lists of instructions of the loops of a kernel that hold an exponential and no other loop."""
+    [tool] = [f.locate() for f in metadata.files("nvidia-cuda-nvdisasm") if f.name == "nvdisasm"]
+    listing = subprocess.run([tool, "-c", cubin], capture_output=True, text=True, check=True).stdout
+    [text] = [t for t in listing.split("\n.text.") if t.startswith(f"{kernel}:")]
+    instructions, labels, loops = [], {}, []
+    for line in text.splitlines():
+        if label := re.match(r"\s*(\.L_\w+):", line):
+            labels[label[1]] = len(instructions)
+        if code := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(.*?);", line):
+            instructions.append(code[1])
+    for i, code in enumerate(instructions):
+        target = re.search(r"BRA.*`\((\.L_\w+)\)", code)
+        if target and labels[target[1]] <= i:
+            loops.append(range(labels[target[1]], i + 1))
+    hot = [loop for loop in loops if sum("MUFU.EX2" in instructions[i] for i in loop) >= 64]
+    return [
+        [instructions[i] for i in loop]
+        for loop in hot
+        if not any(o != loop and o[0] >= loop[0] and o[-1] <= loop[-1] for o in hot)
+    ]
+
+
+@pytest.mark.parametrize("kernel", LOOPS)
+def test_loops_keep_their_budget(kernel, tmp_path):
+    most, updates, local = LOOPS[kernel]
+    unit = "scan_forward" if kernel == "scan_summary" else kernel
+    (tmp_path / "a.cubin").write_bytes(cubins()[f"sm_90/{unit}.cubin"])
+    [loop] = innermost_loops(tmp_path / "a.cubin", f"{kernel}_f32")
+    assert len(loop) <= most, len(loop) / updates
+    assert sum("LDL" in code or "STL" in code for code in loop) <= local

@@ -1,0 +1,81 @@
+"""The launcher of CUDA kernels: its structs, and the tests that need a driver, in a process with a fake one."""
+
+import os
+import re
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from helpers import ROOT
+from kernels.building import FOLDER, compile_shared
+from mamba_yolo.ops import cuda_arguments
+from mamba_yolo.ops.scan_cuda import segment_tokens
+
+STRUCTS = {
+    "ScanForward": cuda_arguments.SCAN_FORWARD,
+    "ScanBackward": cuda_arguments.SCAN_BACKWARD,
+    "ScanMerge": cuda_arguments.SCAN_MERGE,
+    "ScanSum": cuda_arguments.SCAN_SUM,
+    "NormGate": cuda_arguments.NORM_GATE,
+}
+CODES = {"*": "Q", "i64": "q", "int": "i", "float": "f"}
+
+
+def declared():
+    """Struct names to (type code, field name) as declared in cuda/arguments.cuh."""
+    text = re.sub(r"//.*", "", (ROOT / "cuda/arguments.cuh").read_text())
+    return {name: fields(body) for name, body in re.findall(r"struct (\w+) \{(.*?)\};", text, re.DOTALL)}
+
+
+def fields(body):
+    found = []
+    for statement in body.split(";"):
+        if statement.strip():
+            kind, first, *rest = re.fullmatch(r"\s*((?:const )?\w+\s*\*?)\s*(\w+)((?:, \w+)*)\s*", statement).groups()
+            code = CODES["*" if "*" in kind else kind.strip()]
+            found += [(code, name) for name in [first, *re.findall(r"\w+", *rest)]]
+    return found
+
+
+def test_structs_are_those_of_the_kernels():
+    structs = declared()
+    assert structs.keys() == STRUCTS.keys()
+    for name, expected in structs.items():
+        layout = STRUCTS[name]
+        codes = [code for count, code in re.findall(r"(\d+)([Qqif])", layout.format) for _ in range(int(count))]
+        assert list(zip(codes, layout.fields, strict=True)) == expected
+        assert layout.size == struct.calcsize("@" + "".join(code for code, _ in expected)), "padding is written out"
+
+
+@pytest.mark.parametrize(
+    ("length", "warps", "segments"),
+    [
+        (25_600, 8, 115),  # t's P2, one image: 115 * 8 warps on 132 processors
+        (400, 64, 13),  # P5, one image: no shorter than a tile
+        (25_600, 8 * 64, 1),  # 64 images fill the device
+        (25_600, 264, 1),  # half of it: splitting would only double the exponentials
+        (25_600, 263, 5),
+        (1, 1, 1),
+        (33, 1, 2),
+    ],
+)
+def test_sequences_are_cut_where_the_gpu_would_be_idle(length, warps, segments):
+    tokens = segment_tokens(length, warps, num_processors=132)
+    assert tokens % 32 == 0
+    assert -(-length // tokens) == segments
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the fake driver is a Linux library")
+def test_launches_and_scans_through_a_fake_driver(tmp_path):
+    (tmp_path / "driver").mkdir()
+    compile_shared(tmp_path / "driver/libcuda.so.1", FOLDER / "fake_driver.cpp")
+    path = os.pathsep.join([str(tmp_path / "driver"), os.environ.get("LD_LIBRARY_PATH", "")])
+    files = ["tests/kernels/with_fake_driver.py", "tests/kernels/with_fake_driver_scan.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
+    env = {**os.environ, "LD_LIBRARY_PATH": path, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=500, check=False)
+    assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
+    assert " passed" in run.stdout
+    assert "skipped" not in run.stdout
