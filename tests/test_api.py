@@ -134,3 +134,20 @@ def test_val_hands_over(monkeypatch, model):
 def test_export_is_reserved(model):
     with pytest.raises(NotYetError, match="not in this version"):
         model.export(format="onnx")
+
+
+def test_train_takes_callbacks_as_objects_and_names(monkeypatch, model):
+    from mamba_yolo.engine.callbacks import Callback
+
+    seen = {}
+
+    def train(config, **given):
+        seen.update(given, config=config)
+        raise ConfigError("far enough")
+
+    monkeypatch.setattr(api, "train", train)
+    mine = Callback()
+    with pytest.raises(ConfigError, match="far enough"):
+        model.train(data="d.yaml", callbacks=[mine, "wandb"])
+    assert seen["callbacks"] == [mine]
+    assert seen["config"].callbacks == ("wandb",)

@@ -15,18 +15,23 @@ from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig, from_flat
 from mamba_yolo.data import Loader, open_dataset
 from mamba_yolo.engine.checkpoint import load_model
 from mamba_yolo.engine.device import pick_device
+from mamba_yolo.engine.pictures import Pictures
 from mamba_yolo.engine.predict import predict, save_results
+from mamba_yolo.engine.progress import Reporter
+from mamba_yolo.engine.report import report_validation
 from mamba_yolo.engine.runs import new_run_folder
 from mamba_yolo.engine.train import train
 from mamba_yolo.engine.validate import validate
 from mamba_yolo.errors import NotYetError
+from mamba_yolo.losses.detection import DetectionLoss
 from mamba_yolo.models import flops
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mamba_yolo.config import Variant
     from mamba_yolo.data import Hook
+    from mamba_yolo.engine.callbacks import Callback
     from mamba_yolo.engine.metrics import Metrics
     from mamba_yolo.models import Detector
     from mamba_yolo.results import Results
@@ -57,7 +62,7 @@ class MambaYOLO:
         seed: int = 0,
     ) -> None:
         self.device = device
-        self.run_dir: Path | None = None  # of the last training
+        self.run_dir: Path | None = None  # of the last training or validation that wrote files
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._load(model, num_classes, variant)
@@ -86,7 +91,7 @@ class MambaYOLO:
 
     __call__ = predict
 
-    def train(self, *, hook: Hook | None = None, **options: Any) -> Metrics:
+    def train(self, *, hook: Hook | None = None, callbacks: Sequence[Callback | str] = (), **options: Any) -> Metrics:
         """Train on a data set and hold the best weights afterwards.
 
         Args:
@@ -94,13 +99,20 @@ class MambaYOLO:
                 three again: uint8 (H, W, 3) RGB, (n, 4) pixels, (n,). It runs one picture after the other in the thread
                 that trains, so its time comes on top of every step: 1 ms is 16 ms per batch of 16. Not saved: give it
                 again to resume.
+            callbacks: who hears of every epoch: objects of `mamba_yolo.engine.callbacks.Callback`, or names as on the
+                command line (tensorboard, wandb, mlflow, package.module:Class).
             options: fields of `TrainConfig`, augmentation included: data, epochs, imgsz, batch, seed, resume, …
         """
-        config = from_flat(TrainConfig, {"model": self._source, "device": self.device, **options})
+        given = [callbacks] if isinstance(callbacks, str) else callbacks
+        named = tuple(c for c in given if isinstance(c, str))
+        listeners = [c for c in given if not isinstance(c, str)]
+        config = from_flat(TrainConfig, {"model": self._source, "device": self.device, "callbacks": named, **options})
         if not config.resume:  # a resumed run knows its data
             check_given("data", config.data)
         is_preset = not Path(self._source).suffix  # its classes have numbers for names
-        result = train(config, model=self.module, names=None if is_preset else self.names, hook=hook)
+        result = train(
+            config, model=self.module, names=None if is_preset else self.names, callbacks=listeners, hook=hook
+        )
         self.run_dir = result.run_dir
         self._load(result.best)
         return result.best_metrics
@@ -109,9 +121,10 @@ class MambaYOLO:
         """Measure on a split of a data set: `.map50_95`, `.map50`, `.map75`, `.per_class`, `.to_dict()`.
 
         Args:
-            options: fields of `ValConfig`: data, split, imgsz, batch, conf, iou, …
+            options: fields of `ValConfig`: data, split, imgsz, batch, conf, iou, …; report.html and pictures are
+                written, into `.run_dir`, only with plots=True.
         """
-        config = from_flat(ValConfig, {"model": self._source, **options})
+        config = from_flat(ValConfig, {"model": self._source, "plots": False, **options})
         check_given("data", config.data)
         detector = self._on(config.device)
         dataset = open_dataset(config.data, split=config.split)
@@ -124,7 +137,7 @@ class MambaYOLO:
             cache=config.cache,
             rect=config.rect,
         )
-        return validate(
+        metrics = validate(
             detector,
             loader,
             conf=config.conf,
@@ -132,7 +145,14 @@ class MambaYOLO:
             max_det=config.max_det,
             device=next(detector.parameters()).device,
             dtype=config.dtype,
+            criterion=DetectionLoss(len(dataset.names), detector.strides) if config.plots else None,
+            per_image=config.plots,
         )
+        if config.plots:
+            self.run_dir = new_run_folder(config.project, config.name)
+            Pictures(Reporter()).draw_figures(self.run_dir, metrics)
+            report_validation(config, metrics, dataset, self.run_dir)
+        return metrics
 
     def info(self, imgsz: int = 640) -> Any:
         """Parameters and FLOPs (scan counted), in total and per stage, at a square image size."""

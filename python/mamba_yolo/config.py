@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mamba_yolo.augmentation import AugmentConfig
-from mamba_yolo.checks import check_imgsz, check_range, unknown_name
+from mamba_yolo.checks import accept_false, check_imgsz, check_literals, check_range, check_types, unknown_name
 from mamba_yolo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ Initialization = Literal["release", "mamba"]
 Optimizer = Literal["auto", "sgd", "adamw"]
 Dtype = Literal["float32", "bfloat16"]
 Cache = Literal["off", "ram", "disk"]
+AmpDtype = Literal["auto", "bfloat16", "float16"]
+
+AUTO_BATCH = -1
+FREEZABLE_PARTS = 10  # stem, four stages, three downsamplings, pooling, neck
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         """Check every domain."""
-        _check_literals(self)
+        check_literals(self)
         check_range("num_classes", self.num_classes, 1, 65_536)
         check_range("width", self.width, 1e-3, 16)
         check_range("depth", self.depth, 1e-3, 16)
@@ -88,16 +92,24 @@ class TrainConfig:
     """Preset (mamba-yolo-{n,t,b,l}[-seg]) or a weights file to start from."""
     variant: Variant = "v1"
     """v1: the released design with the local-spatial block; v2: the AAAI text without it."""
+    initialization: Initialization = "release"
+    """Scan parameters of a preset: as the release starts them, or as Mamba does."""
+    freeze: int = 0
+    """First parts of the network that are not trained: 1 the stem, 9 the backbone, 10 all but the head."""
     epochs: int = 100
     """Passes over the training split."""
+    time: float = 0.0
+    """Hours after which no epoch begins any more; 0: no limit. The rates are those of the full number of epochs."""
     imgsz: int = 640
     """Side of the square network input in pixels, a multiple of 32."""
     batch: int = 16
-    """Images per step."""
+    """Images per step, of all processes together; -1: what fits into two thirds of a GPU's memory, 16 on a CPU."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """auto, cpu, cuda or cuda:N; several, such as 0,1, train together, one process each."""
+    sync_bn: bool = False
+    """With several processes: batch norms see the whole batch instead of each process's share of it."""
     workers: int = 0
-    """Threads that load images; 0 means as many as torch uses, at most 8."""
+    """Threads that load images, per process; 0 means as many as torch uses, at most 8."""
     cache: Cache = "off"
     """Keep decoded pictures: off (or False), ram, or disk (below MAMBA_YOLO_CACHE); each takes what fits into half."""
     project: str = "runs"
@@ -114,6 +126,8 @@ class TrainConfig:
     """First learning rate (SGD; auto chooses its own for AdamW)."""
     lrf: float = 0.01
     """Last learning rate as a fraction of the first."""
+    cos_lr: bool = False
+    """Learning rate along half a cosine instead of a straight line."""
     momentum: float = 0.937
     """Momentum of SGD, beta1 of AdamW."""
     weight_decay: float = 5e-4
@@ -134,6 +148,8 @@ class TrainConfig:
     """Gain of the box loss."""
     cls: float = 0.5
     """Gain of the class loss."""
+    class_weights: float = 0.0
+    """Weight classes in their loss by how rare their boxes are, to this power: 0 all alike, 1 in full."""
     dfl: float = 1.5
     """Gain of the distribution focal loss."""
     close_mosaic: int = 10
@@ -142,30 +158,44 @@ class TrainConfig:
     """Epochs without improvement after which training stops."""
     val_period: int = 1
     """Validate every so many epochs (and always after the last)."""
+    save_period: int = 0
+    """Also keep weights/epochN.safetensors every so many epochs; 0: never."""
     amp: bool = True
-    """Mixed precision on GPUs; the scan's state stays float32."""
+    """Mixed precision, as `amp_dtype` says; the scan's state stays float32."""
+    amp_dtype: AmpDtype = "auto"
+    """auto: bfloat16 on GPUs that have it, float16 on others, float32 on a CPU; or one of them on any device."""
     iou: float = 0.7
     """NMS threshold of the validation."""
     max_det: int = 300
     """Most detections per image in the validation."""
     plots: bool = True
-    """Write pictures into the run folder."""
+    """Write report.html and pictures into the run folder."""
+    callbacks: tuple[str, ...] = ()
+    """Who listens: tensorboard, wandb, mlflow, or a class of your own as package.module:Class."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Augmentation."""
 
     def __post_init__(self) -> None:
         """Check every domain."""
-        _accept_false(self)
-        _check_literals(self)
+        accept_false(self, "cache")
+        check_literals(self)
         check_imgsz(self.imgsz)
-        for name in ("epochs", "batch", "patience", "val_period", "max_det"):
+        for name in ("epochs", "patience", "val_period", "max_det"):
             check_range(name, getattr(self, name), 1, 10**9)
+        if self.batch != AUTO_BATCH:
+            check_range("batch", self.batch, 1, 10**9)
         for name in ("nbs", "workers", "close_mosaic", "warmup_epochs", "weight_decay", "box", "cls", "dfl", "seed"):
             check_range(name, getattr(self, name), 0, 2**63 - 1)
+        for name in ("time", "save_period"):
+            check_range(name, getattr(self, name), 0, 10**9)
+        check_range("freeze", self.freeze, 0, FREEZABLE_PARTS)
+        check_range("class_weights", self.class_weights, 0, 1)
         for name in ("lrf", "momentum", "warmup_momentum", "warmup_bias_lr", "ema", "iou"):
             check_range(name, getattr(self, name), 0, 1)
         check_range("lr0", self.lr0, 1e-12, 10)
         check_range("clip", self.clip, 1e-12, 1e12)
+        given: Any = self.callbacks  # a list and a single name are welcome
+        object.__setattr__(self, "callbacks", (given,) if isinstance(given, str) else tuple(given))
 
 
 @dataclass(frozen=True)
@@ -198,13 +228,19 @@ class ValConfig:
     """Keep decoded pictures: off (or False), ram, or disk (below MAMBA_YOLO_CACHE); each takes what fits into half."""
     rect: bool = False
     """Batches sorted by aspect ratio and no larger than their pictures need: quicker, scores differ a little."""
+    project: str = "runs"
+    """Folder of all runs."""
+    name: str = "val"
+    """Folder of this run inside the project; a number is added when it exists."""
+    plots: bool = True
+    """Write report.html and pictures into the run folder."""
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
 
     def __post_init__(self) -> None:
         """Check every domain."""
-        _accept_false(self)
-        _check_literals(self)
+        accept_false(self, "cache")
+        check_literals(self)
         check_imgsz(self.imgsz)
         check_range("batch", self.batch, 1, 10**6)
         check_range("max_det", self.max_det, 0, 10**6)
@@ -250,7 +286,7 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         """Check every domain."""
-        _check_literals(self)
+        check_literals(self)
         check_imgsz(self.imgsz)
         check_range("batch", self.batch, 1, 10**6)
         check_range("max_det", self.max_det, 0, 10**6)
@@ -287,34 +323,10 @@ def from_flat(cls: type[AnyConfig], values: Mapping[str, Any]) -> AnyConfig:
             raise ConfigError(unknown_name(name, [*fields, *inner_of]))
     for name, inner in inner_values.items():
         chosen[name] = from_flat(nested[name], inner)  # type: ignore[arg-type]
-    _check_types(fields, chosen)
+    check_types(fields, chosen)
     return cls(**chosen)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Nested plain values of a config, ready for YAML or JSON."""
     return dataclasses.asdict(config)
-
-
-def _accept_false(config: Any) -> None:
-    """`cache=False` is what YOLO users write for "off"."""
-    if config.cache in (False, "False", "false"):
-        object.__setattr__(config, "cache", "off")
-
-
-def _check_literals(config: Any) -> None:
-    """Raise ConfigError when a field with a fixed list of values holds another."""
-    for f in dataclasses.fields(config):
-        allowed = get_args(globals().get(str(f.type)))
-        if allowed and (value := getattr(config, f.name)) not in allowed:
-            raise ConfigError(f"{f.name} must be one of {', '.join(allowed)}, got {value!r}")
-
-
-def _check_types(fields: Mapping[str, dataclasses.Field[Any]], chosen: Mapping[str, Any]) -> None:
-    """Compare plain scalar values with their annotations, so that epochs='3' fails here and not later."""
-    expected = {"int": int, "float": (int, float), "bool": bool, "str": str}
-    for name, value in chosen.items():
-        kind = expected.get(str(fields[name].type))
-        wrong_bool = isinstance(value, bool) and fields[name].type in ("int", "float")
-        if kind is not None and (wrong_bool or not isinstance(value, kind)):  # type: ignore[arg-type]
-            raise ConfigError(f"{name} must be of type {fields[name].type}, got {value!r}")

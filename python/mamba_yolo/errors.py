@@ -40,6 +40,10 @@ class TrainingError(MambaYoloError, RuntimeError):
     """Training that cannot go on: NaN loss, a best file that does not reproduce its figures."""
 
 
+class RankLostError(TrainingError):
+    """Another process of the same training run has ended; the error of that one is the cause."""
+
+
 class DetectionError(MambaYoloError, ValueError):
     """Detections that cannot be ranked: NaN, or the wrong shape."""
 

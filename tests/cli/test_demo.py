@@ -42,15 +42,18 @@ def test_val_prints_the_figures_of_training(capsys, tmp_path):
     assert run(["train", str(demo.DATA), "model=n", *options, f"project={tmp_path}"]) == 0
     best = tmp_path / "train" / "weights" / "best.safetensors"
     assert f"best weights: {best}" in capsys.readouterr().out
-    words = ["val", str(demo.DATA), f"model={best}", "imgsz=64", "device=cpu"]
+    words = ["val", str(demo.DATA), f"model={best}", "imgsz=64", "device=cpu", f"project={tmp_path}"]
     assert run([*words, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
+    assert (tmp_path / "val" / "report.html").is_file()
+    words.append("plots=False")
     assert data["images"] == 16
     assert [row["name"] for row in data["per_class"]] == ["RBC", "WBC", "Platelets"]
     assert run([*words, "cache=disk", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["map50_95"] == data["map50_95"]
     assert run([*words, "rect=True", "--cache", "ram"]) == 0
     assert "Platelets" in capsys.readouterr().out
+    assert not (tmp_path / "val2").exists()
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from engine import tiny
-from mamba_yolo.engine import checkpoint
 from mamba_yolo.engine.callbacks import Callback
 from mamba_yolo.engine.progress import Reporter
 from mamba_yolo.engine.train import train
@@ -46,24 +38,6 @@ def resume(folder, **options):
     return train(tiny.tiny_config(folder, resume=True, **options), progress=QUIET)
 
 
-def assert_same_run(a, b):
-    """Every tensor of both files bit for bit, and every figure but the time."""
-    for name in ("last", "best"):
-        first, second = (checkpoint._read(f / "weights" / f"{name}.safetensors")[0] for f in (a, b))
-        assert first.keys() == second.keys()
-        assert [k for k in first if not torch.equal(first[k], second[k])] == []
-    rows = [[json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()] for f in (a, b)]
-    for row in rows[0] + rows[1]:
-        row.pop("time")
-        row["validation"].pop("speed_ms")
-    assert rows[0] == rows[1]
-    columns = [
-        [line.split(",")[:1] + line.split(",")[2:] for line in (f / "results.csv").read_text().splitlines()]
-        for f in (a, b)
-    ]
-    assert columns[0] == columns[1]
-
-
 @pytest.mark.parametrize("optimizer", ["auto", "sgd"])
 def test_two_and_two_epochs_are_four(tmp_path, optimizer):
     straight = run(tmp_path / "straight", optimizer=optimizer)
@@ -73,49 +47,7 @@ def test_two_and_two_epochs_are_four(tmp_path, optimizer):
     halves = resume(tmp_path / "halves")
     assert halves.epochs == 4
     assert halves.best_epoch == straight.best_epoch
-    assert_same_run(straight.run_dir, halves.run_dir)
-
-
-KILLED = """
-import sys, time
-from pathlib import Path
-from engine import tiny
-from mamba_yolo.engine.callbacks import Callback
-from mamba_yolo.engine.progress import Reporter
-from mamba_yolo.engine.train import train
-
-tiny.install(setattr)
-
-class Tell(Callback):
-    def on_epoch_end(self, epoch, row, metrics):
-        print(epoch, flush=True)
-
-config = tiny.tiny_config(Path(sys.argv[1]))
-train(config, model=tiny.tiny_detector(), callbacks=[Tell()], progress=Reporter(quiet=True))
-"""
-
-
-@pytest.mark.parametrize(("epoch", "delay_s"), [(1, 0.0), (3, 0.01)])
-def test_kill_minus_nine_loses_nothing(tmp_path, epoch, delay_s):
-    straight = run(tmp_path / "straight")
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "killed")], stdout=subprocess.PIPE, text=True,
-        env=environment,
-    )  # fmt: skip
-    for line in process.stdout:
-        if int(line) == epoch:
-            time.sleep(delay_s)
-            break
-    process.send_signal(signal.SIGKILL)
-    process.stdout.close()
-    process.wait()
-    saved = checkpoint.load(tmp_path / "killed/train/weights/last.safetensors").resume.epoch
-    assert epoch <= saved <= 4
-    if saved < 4:
-        resume(tmp_path / "killed")
-    assert_same_run(straight.run_dir, tmp_path / "killed/train")
+    tiny.assert_same_run(straight.run_dir, halves.run_dir)
 
 
 def test_rows_past_the_checkpoint_are_written_once(tmp_path):

@@ -5,6 +5,7 @@ They keep the interfaces of mamba_yolo.data, the detector and the loss, so the e
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from mamba_yolo.config import AugmentConfig, DetectorConfig, TrainConfig
+from mamba_yolo.engine.checkpoint import _read
 from mamba_yolo.types import Batch, RawDetections, Sample
 
 IMGSZ = 64
@@ -72,21 +74,25 @@ class TinyLoader:
         hook=None,
         cache="off",
         rect=False,
+        rank=0,
+        world_size=1,
     ):
         self.dataset, self.batch_size, self.train, self.seed, self.augment = dataset, batch_size, train, seed, augment
+        self.rank, self.world_size = rank, world_size
 
     def __len__(self):
-        return math.ceil(len(self.dataset) / self.batch_size)
+        return max(math.ceil((math.ceil(len(self.dataset) / self.batch_size) - self.rank) / self.world_size), 0)
 
     def epoch(self, number):
         order = np.arange(len(self.dataset))
         rng = np.random.default_rng((self.seed, number))
         if self.train:
             rng.shuffle(order)
-        for chosen in np.split(order, range(self.batch_size, len(order), self.batch_size)):
+        for number, chosen in enumerate(np.split(order, range(self.batch_size, len(order), self.batch_size))):
             noise = rng.integers(0, 8, (len(chosen), 3, IMGSZ, IMGSZ)) if self.train else 0
             images = np.stack([self.dataset.image(i) for i in chosen]) + noise
-            yield self._batch(images.astype(np.uint8), chosen)
+            if number % self.world_size == self.rank:
+                yield self._batch(images.astype(np.uint8), chosen)
 
     def _batch(self, images, chosen):
         samples = [self.dataset[i] for i in chosen]
@@ -132,12 +138,13 @@ class TinyParts(NamedTuple):
     box: torch.Tensor
     cls: torch.Tensor
     dfl: torch.Tensor
+    scores: torch.Tensor
 
 
 class TinyLoss:
     """A smooth function of the outputs; the cell at the centre of a box should have a high score for its class."""
 
-    def __init__(self, num_classes, strides=(8, 16, 32), box=7.5, cls=0.5, dfl=1.5):
+    def __init__(self, num_classes, strides=(8, 16, 32), box=7.5, cls=0.5, dfl=1.5, class_weights=None):
         self.num_classes = num_classes
 
     def __call__(self, raw, boxes, classes, batch_index):
@@ -148,7 +155,9 @@ class TinyLoss:
         target[batch_index, classes, cells[:, 1], cells[:, 0]] = 1
         cls = nn.functional.binary_cross_entropy_with_logits(level[:, 64:], target)
         box = sum(m[:, :64].square().mean() for m in raw.levels)
-        return TinyParts((cls + box) * len(level), box.detach(), cls.detach(), box.detach() * 0)
+        return TinyParts(
+            (cls + box) * len(level), box.detach(), cls.detach(), box.detach() * 0, torch.tensor(len(level))
+        )
 
 
 def tiny_config(folder, **options):
@@ -175,3 +184,21 @@ def install(patch):
 def tiny_detector(num_classes=2, seed=0):
     torch.manual_seed(seed)
     return TinyDetector(DetectorConfig(num_classes=num_classes))
+
+
+def assert_same_run(a, b):
+    """Every tensor of both files bit for bit, and every figure but the time."""
+    for name in ("last", "best"):
+        first, second = (_read(f / "weights" / f"{name}.safetensors")[0] for f in (a, b))
+        assert first.keys() == second.keys()
+        assert [k for k in first if not torch.equal(first[k], second[k])] == []
+    rows = [[json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()] for f in (a, b)]
+    for row in rows[0] + rows[1]:
+        row.pop("time")
+        row["validation"].pop("speed_ms")
+    assert rows[0] == rows[1]
+    columns = [
+        [line.split(",")[:1] + line.split(",")[2:] for line in (f / "results.csv").read_text().splitlines()]
+        for f in (a, b)
+    ]
+    assert columns[0] == columns[1]

@@ -62,6 +62,7 @@ def run(config: DemoConfig) -> Outcome:
             f"look at     {sheet}  (labels left, predictions right)",
             f"pictures    {folder / 'predictions'}",
             f"weights     {best}",
+            f"report      {folder / 'report.html'}  (open it in a browser)",
             "",
             "what next",
             f"  mamba-yolo predict model={best} source={DATA.parent / 'images' / 'val'} conf={conf}",

@@ -22,6 +22,7 @@ def run(config: TrainConfig) -> Outcome:
         [
             metrics_table(result.best_metrics),
             f"best weights: {result.best}",
+            *([f"report: {result.run_dir / 'report.html'}"] if config.plots else []),
             f"next: mamba-yolo predict model={result.best} source=PHOTO_OR_FOLDER",
         ]
     )

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 def run(config: ValConfig) -> Outcome:
     """Measure a model on a split."""
     options = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in ("model", "json")}
-    metrics = MambaYOLO(config.model, device=config.device).val(**options)
+    model = MambaYOLO(config.model, device=config.device)
+    metrics = model.val(**options)
+    written = [f"report: {model.run_dir / 'report.html'}"] if model.run_dir else []
     data = {"model": config.model, "data": config.data, "split": config.split, **metrics.to_dict()}
-    return Outcome([metrics_table(metrics)], data)
+    return Outcome([metrics_table(metrics), *written], data)
 
 
 def metrics_table(metrics: Metrics) -> Table:

@@ -31,6 +31,7 @@ class Run:
         names: class names.
         boxes_xywh_norm: (n, 4) every training box, centre and size as fractions of its image.
         classes: (n,) their classes.
+        epoch: finished epochs, of a resumed run.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class Run:
     names: dict[int, str]
     boxes_xywh_norm: npt.NDArray[np.float32]
     classes: npt.NDArray[np.int64]
+    epoch: int = 0
 
 
 class Callback:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mamba_yolo.config import Task, Variant
 
 FORMAT, SCHEMA = "mamba-yolo", "1"
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 DEFAULT_CLASSES, DEFAULT_IMGSZ = 80, 640  # of a preset
 MODEL, OPTIMIZER, RANDOM = "resume/model/", "resume/optimizer/", "resume/random/"
 
@@ -51,6 +52,8 @@ class ResumeState:
         best_fitness: of the best epoch so far.
         best_epoch: its number, from 1; 0 before the first validation.
         seconds: time spent so far.
+        pieces: in how many a batch is computed since memory ran out.
+        images: of the training split; 0 in files of earlier versions.
     """
 
     model: dict[str, Tensor]
@@ -65,10 +68,12 @@ class ResumeState:
     best_fitness: float
     best_epoch: int
     seconds: float
+    pieces: int = 1
+    images: int = 0
 
 
 # What of a ResumeState is plain JSON; the rest is tensors.
-PLAIN = ("scaler", "loader", "config", "epoch", "step", "ema_updates", "best_fitness", "best_epoch", "seconds")
+PLAIN = tuple(f.name for f in dataclasses.fields(ResumeState) if f.name not in ("model", "optimizer", "random"))
 
 
 @dataclass(frozen=True)
@@ -116,12 +121,28 @@ class LoadedModel(NamedTuple):
     not_taken: list[str]
 
 
+class Snapshot(NamedTuple):
+    """The content of a checkpoint as it was at one moment: training may go on while it is written."""
+
+    tensors: dict[str, Tensor]
+    text: dict[str, str]
+
+    def write(self, path: Path) -> None:
+        """Replace `path`; a failure leaves the previous file in place and is a SaveError."""
+        write_atomic(path, lambda temporary: save_file(self.tensors, temporary, metadata=self.text))
+
+
 def save(path: str | Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; a failure leaves the previous file in place.
 
     Raises:
         SaveError: full disk, missing permission.
     """
+    snapshot(checkpoint).write(Path(path))
+
+
+def snapshot(checkpoint: Checkpoint) -> Snapshot:
+    """Copy everything of a checkpoint to the CPU, ready to be written."""
     tensors = dict(checkpoint.weights)
     metadata = {
         "arch": to_dict(checkpoint.arch),
@@ -135,7 +156,7 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
     # Equal storages (a tensor saved twice) are refused by the format, strided ones too: copies on the CPU are neither.
     ready = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     text = {"format": FORMAT, "schema": SCHEMA, **{key: json.dumps(value) for key, value in metadata.items()}}
-    write_atomic(Path(path), lambda temporary: save_file(ready, temporary, metadata=text))
+    return Snapshot(ready, text)
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -161,6 +182,12 @@ def load(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"{path}: damaged metadata ({error!r}); use another copy") from error
 
 
+def saved_epoch(path: Path) -> int:
+    """Finished epochs of a `last.safetensors`, without reading its tensors."""
+    with safe_open(path, framework="pt") as file:
+        return int(json.loads(file.metadata()["resume"])["epoch"])
+
+
 def load_model(source: str | Path, *, num_classes: int | None = None, variant: Variant | None = None) -> LoadedModel:
     """Build a detector from a preset name, one of our weights files, or an official .pt.
 
@@ -174,19 +201,21 @@ def load_model(source: str | Path, *, num_classes: int | None = None, variant: V
         MissingFileError, CheckpointError: see `load`.
     """
     path = Path(source)
-    if path.suffix == ".safetensors":
-        checkpoint = load(path)
-    elif path.suffix in (".pt", ".pth"):
-        checkpoint = _official(path)
-    else:
+    if path.suffix not in WEIGHT_SUFFIXES:
         detector = build_detector(str(source), num_classes or DEFAULT_CLASSES, variant or "v1").eval()
         numbers = {i: str(i) for i in range(detector.config.num_classes)}
         return LoadedModel(detector, numbers, detector.config.task, DEFAULT_IMGSZ, [])
+    checkpoint = load_weights(path)
     _check_variant(path, checkpoint.arch, variant)
     classes = num_classes or checkpoint.arch.num_classes
     detector, not_taken = fit_classes(checkpoint.arch, checkpoint.weights, classes, str(path))
     names = checkpoint.names if classes == checkpoint.arch.num_classes else {i: str(i) for i in range(classes)}
     return LoadedModel(detector, names, checkpoint.arch.task, checkpoint.imgsz, not_taken)
+
+
+def load_weights(path: Path) -> Checkpoint:
+    """Read one of our weights files or an official .pt; errors as in `load`."""
+    return load(path) if path.suffix == ".safetensors" else _official(path)
 
 
 def fit_classes(

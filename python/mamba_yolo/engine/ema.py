@@ -10,7 +10,7 @@ import copy
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Ema:
@@ -37,8 +37,10 @@ class Ema:
         self.updates += 1
         share = 1 - self.decay_at(self.updates)
         current = model.state_dict()
+        floats: list[tuple[Tensor, Tensor]] = []
+        others: list[tuple[Tensor, Tensor]] = []
         for name, value in self.module.state_dict().items():
-            if value.dtype.is_floating_point:
-                value.lerp_(current[name].to(value.dtype), share)
-            else:
-                value.copy_(current[name])
+            (floats if value.dtype.is_floating_point else others).append((value, current[name].to(value.dtype)))
+        torch._foreach_lerp_([mine for mine, _ in floats], [theirs for _, theirs in floats], share)
+        for mine, theirs in others:
+            mine.copy_(theirs)

@@ -21,6 +21,7 @@ from mamba_yolo.engine.matches import (
     count_instances,
     match_image,
 )
+from mamba_yolo.engine.verdicts import judge
 from mamba_yolo.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mamba_yolo.engine.coco import CocoFigures
+    from mamba_yolo.engine.verdicts import Verdict
     from mamba_yolo.types import Sample
 
 MAP50_WEIGHT, MAP50_95_WEIGHT = 0.1, 0.9  # of the fitness that picks the best epoch
@@ -65,6 +67,7 @@ class Metrics:
         losses: box, cls and dfl of the validation, where asked for.
         curves: P, R, F1 by confidence; (nc, 1001) each.
         precision50: (nc, 101) precision at IoU 0.5 by recall.
+        verdicts: what was found, missed and false on each image, at `confidence`.
     """
 
     coco: dict[str, float]
@@ -80,6 +83,7 @@ class Metrics:
     precision50: npt.NDArray[np.float64] = field(repr=False, compare=False)
     speed_ms: dict[str, float] = field(default_factory=dict, compare=False)
     losses: dict[str, float] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def map50_95(self) -> float:
@@ -174,6 +178,7 @@ def evaluate(
         instances=int(instances.sum()),
         curves=curves,
         precision50=figures.precision50,
+        verdicts=judge(truths, detections, matches, confidence),
     )
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mamba_yolo.engine.freeze import is_frozen
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -28,10 +30,14 @@ class NormMomentum:
     """
 
     def __init__(self, model: nn.Module, total_batches: int) -> None:
-        norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+        norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and not is_frozen(m)]
         self.norms = [(m, m.momentum) for m in norms if m.momentum is not None]
         self.floor = min(BATCHES_IN_RUN / max(total_batches, 1), 1.0)
         self.seen: int | None = None
+
+    def count_again(self) -> None:
+        """Read the count from the weights, as after a resume: a batch was not finished."""
+        self.seen = None
 
     def next_batch(self) -> None:
         """Momentum of the coming batch; the count goes on from that of the weights."""

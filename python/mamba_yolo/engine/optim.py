@@ -72,6 +72,7 @@ def make_plan(config: TrainConfig, batches_per_epoch: int, num_classes: int) -> 
         # Adam scales its own steps: a rate of 0.1 would move every bias by 0.1 a step.
         warmup_bias_lr=config.warmup_bias_lr if kind == "sgd" else 0.0,
         warmup_momentum=min(config.warmup_momentum, momentum),
+        cosine=config.cos_lr,
     )
     return Plan(kind, schedule, steps, config.weight_decay * config.batch * accumulate / nominal)
 

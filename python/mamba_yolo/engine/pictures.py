@@ -63,9 +63,13 @@ class Pictures(Callback):
 
     def on_run_end(self, folder: Path, metrics: Metrics) -> None:
         """Predictions of the best weights, curves, confusion."""
-        names = {i: row.name for i, row in enumerate(metrics.per_class)}
         self._draw_validation()
         self._plot(plots.results_curves, _columns(folder / "results.csv"), folder / "results.png")
+        self.draw_figures(folder, metrics)
+
+    def draw_figures(self, folder: Path, metrics: Metrics) -> None:
+        """Confusion, and precision, recall and F1 by confidence."""
+        names = {i: row.name for i, row in enumerate(metrics.per_class)}
         for normalized, file in ((False, "confusion_matrix.png"), (True, "confusion_matrix_normalized.png")):
             self._plot(plots.confusion_matrix, metrics.confusion, names, folder / file, normalized=normalized)
         known = np.array([row.instances > 0 for row in metrics.per_class])[:, None]

@@ -5,35 +5,42 @@ Test: tests/engine/test_train.py, tests/engine/test_resume.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from mamba_yolo.data import Loader, open_dataset
+from mamba_yolo.engine.autobatch import chosen_batch
 from mamba_yolo.engine.callbacks import Run
-from mamba_yolo.engine.checkpoint import fit_classes, load_model
-from mamba_yolo.engine.device import pick_device
+from mamba_yolo.engine.checkpoint import fit_classes
 from mamba_yolo.engine.ema import Ema
+from mamba_yolo.engine.finetune import starting_model
+from mamba_yolo.engine.freeze import freeze
 from mamba_yolo.engine.norms import NormMomentum
 from mamba_yolo.engine.optim import Plan, build_optimizer, make_plan
 from mamba_yolo.engine.recorder import Recorder
+from mamba_yolo.engine.report import box_labels
 from mamba_yolo.engine.resume import find_checkpoint, restore, resumed_config
 from mamba_yolo.engine.runs import new_run_folder
 from mamba_yolo.engine.schedule import ema_tau
 from mamba_yolo.engine.step import Stepper, choose_precision
+from mamba_yolo.engine.syncnorm import synchronise_norms
+from mamba_yolo.engine.writer import Writer
 from mamba_yolo.errors import CheckpointError, DataError, NotYetError
-from mamba_yolo.losses.detection import DetectionLoss
+from mamba_yolo.losses.detection import DetectionLoss, rarity_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from mamba_yolo.config import TrainConfig
     from mamba_yolo.data import Dataset, Hook
     from mamba_yolo.engine.callbacks import Callback
     from mamba_yolo.engine.progress import Reporter
+    from mamba_yolo.engine.ranks import Ranks
     from mamba_yolo.models.detector import Detector
 
 
@@ -42,10 +49,12 @@ class Training:
     """A run in progress.
 
     Attributes:
+        recorder: of rank 0; others write nothing.
         epoch: finished epochs that are safe on the disk.
         best_fitness: of the best epoch so far.
         best_epoch: its number from 1; 0 before the first validation.
         seconds: time spent on epochs so far.
+        writer: brings checkpoints to the disk.
     """
 
     config: TrainConfig
@@ -56,13 +65,24 @@ class Training:
     val_loader: Loader
     plan: Plan
     stepper: Stepper
-    recorder: Recorder
+    recorder: Recorder | None
     reporter: Reporter
     callbacks: Sequence[Callback]
     epoch: int = 0
     best_fitness: float = -1.0
     best_epoch: int = 0
     seconds: float = 0.0
+    writer: Writer = field(default_factory=Writer)
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes of this run."""
+        return self.stepper.ranks
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch, each shared by all ranks."""
+        return self.plan.schedule.batches_per_epoch
 
     @property
     def best_path(self) -> Path:
@@ -87,35 +107,44 @@ def start(
     reporter: Reporter,
     callbacks: Sequence[Callback],
     hook: Hook | None,
+    ranks: Ranks,
 ) -> Training:
     """Prepare a new run; arguments as in `train`."""
-    device = pick_device(config.device)
     train_set, val_set = open_dataset(config.data, split="train"), open_dataset(config.data, split="val")
     _check_boxes(train_set, config)
     torch.manual_seed(config.seed)
-    detector = _starting_model(config, model, names, train_set.names, reporter)
+    detector = starting_model(config, model, names, train_set.names, reporter)
     if detector.config.task == "segment":
         raise NotYetError("training of masks is not in this version; train a detector, such as model=mamba-yolo-t")
-    detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    folder = new_run_folder(config.project, config.name)
-    loaders = _loaders(config, (train_set, val_set), hook)
-    return _assemble(config, folder, detector, loaders, reporter=reporter, callbacks=callbacks, epoch=0)
+    detector.to(device=ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    config = dataclasses.replace(config, batch=chosen_batch(config, detector, len(train_set), reporter, ranks))
+    loaders = _loaders(config, (train_set, val_set), hook, ranks)
+    folder = Path(ranks.same_text(str(new_run_folder(config.project, config.name)) if ranks.is_first else ""))
+    return _assemble(config, folder, detector, loaders, reporter=reporter, callbacks=callbacks, epoch=0, ranks=ranks)
 
 
-def resume(config: TrainConfig, reporter: Reporter, callbacks: Sequence[Callback], hook: Hook | None) -> Training:
-    """Read a run back from its last checkpoint."""
+def resume(
+    config: TrainConfig, reporter: Reporter, callbacks: Sequence[Callback], hook: Hook | None, ranks: Ranks
+) -> Training:
+    """Read a run back from its last checkpoint, with any number of ranks."""
     path, checkpoint = find_checkpoint(config)
     state = checkpoint.resume
     assert state is not None  # find_checkpoint saw to it
     config = resumed_config(config, state, path)
-    device = pick_device(config.device)
     train_set, val_set = open_dataset(config.data, split="train"), open_dataset(config.data, split="val")
     if train_set.names != checkpoint.names:
         raise CheckpointError(f"{path}: the classes of {config.data} are not those of this run; start a new one")
+    if state.images not in (0, len(train_set)):
+        raise CheckpointError(
+            f"{path}: this run trains on {state.images} images, {config.data} has {len(train_set)} now; bring them "
+            f"back, or start a new run with --model {path}"
+        )
     detector, _ = fit_classes(checkpoint.arch, checkpoint.weights, checkpoint.arch.num_classes, str(path))
-    detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    folder, loaders = path.resolve().parent.parent, _loaders(config, (train_set, val_set), hook)
-    training = _assemble(config, folder, detector, loaders, reporter=reporter, callbacks=callbacks, epoch=state.epoch)
+    detector.to(device=ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    folder, loaders = path.resolve().parent.parent, _loaders(config, (train_set, val_set), hook, ranks)
+    training = _assemble(
+        config, folder, detector, loaders, reporter=reporter, callbacks=callbacks, epoch=state.epoch, ranks=ranks
+    )
     restore(training.stepper, checkpoint, state)
     training.loader.load_state_dict(state.loader)
     training.best_fitness, training.best_epoch = state.best_fitness, state.best_epoch
@@ -126,30 +155,38 @@ def resume(config: TrainConfig, reporter: Reporter, callbacks: Sequence[Callback
 
 def describe_run(training: Training) -> Run:
     """Labels of the training split, as fractions of their images."""
-    boxes, classes = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.int64)]
-    for i in range(len(training.train_set)):
-        sample = training.train_set[i]
-        height, width = training.train_set.image_size(i)
-        corners = sample.boxes_xyxy / np.array([width, height, width, height], np.float32)
-        boxes.append(np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1))
-        classes.append(sample.classes)
-    return Run(training.folder, training.config, training.names, np.concatenate(boxes), np.concatenate(classes))
+    boxes, classes = box_labels(training.train_set)
+    return Run(training.folder, training.config, training.names, boxes, classes, training.epoch)
 
 
-def _loaders(config: TrainConfig, sets: tuple[Dataset, Dataset], hook: Hook | None) -> tuple[Loader, Loader]:
-    """Of training and of validation, as `mamba-yolo val` loads it."""
+def _loaders(
+    config: TrainConfig, sets: tuple[Dataset, Dataset], hook: Hook | None, ranks: Ranks
+) -> tuple[Loader, Loader]:
+    """Of training and of validation, as `mamba-yolo val` loads it; each rank its share of every batch."""
+    batch = ranks.share_of(config.batch)
     train = Loader(
         sets[0],
         config.imgsz,
-        config.batch,
+        batch,
         seed=config.seed,
         threads=config.workers,
         augment=config.augment,
         close_epoch=max(config.epochs - config.close_mosaic, 0),
         hook=hook,
         cache=config.cache,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
     )
-    val = Loader(sets[1], config.imgsz, config.batch, train=False, threads=config.workers, cache=config.cache)
+    val = Loader(
+        sets[1],
+        config.imgsz,
+        batch,
+        train=False,
+        threads=config.workers,
+        cache=config.cache,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+    )
     return train, val
 
 
@@ -162,26 +199,34 @@ def _assemble(
     reporter: Reporter,
     callbacks: Sequence[Callback],
     epoch: int,
+    ranks: Ranks,
 ) -> Training:
     """Plan, stepper and recorder around a detector that is on its device."""
     loader, val_loader = loaders
     train_set = loader.dataset
-    device = next(detector.parameters()).device
-    plan = make_plan(config, len(loader), len(train_set.names))
+    device, batches = next(detector.parameters()).device, math.ceil(len(train_set) / config.batch)
+    freeze(detector, config.freeze)
+    plan = make_plan(config, batches, len(train_set.names))
+    ranks.same_weights(detector)
+    ema = Ema(detector, config.ema, ema_tau(plan.steps))
+    if config.sync_bn and ranks.world_size > 1:
+        synchronise_norms(detector, ranks)
     stepper = Stepper(
         model=detector,
-        criterion=DetectionLoss(len(train_set.names), detector.strides, config.box, config.cls, config.dfl),
+        criterion=_criterion(config, detector, train_set),
         optimizer=build_optimizer(detector, plan),
-        ema=Ema(detector, config.ema, ema_tau(plan.steps)),
-        norms=NormMomentum(detector, config.epochs * len(loader)),
-        precision=choose_precision(device, config.amp),
+        ema=ema,
+        norms=NormMomentum(detector, config.epochs * batches),
+        precision=choose_precision(device, config.amp, config.amp_dtype),
         device=device,
         clip=config.clip,
+        say=reporter.say,
+        ranks=ranks,
     )
-    recorder = Recorder(folder, config, epoch)
+    recorder = Recorder(folder, config, epoch) if ranks.is_first else None
     reporter.say(
         f"{len(train_set)} training and {len(val_loader.dataset)} validation images, {len(train_set.names)} classes, "
-        f"{device}"
+        f"{device}{f', {ranks.world_size} ranks' if ranks.world_size > 1 else ''}"
     )
     reporter.say(plan.describe())
     return Training(
@@ -189,26 +234,13 @@ def _assemble(
     )
 
 
-def _starting_model(
-    config: TrainConfig,
-    model: Detector | None,
-    names: Mapping[int, str] | None,
-    data_names: Mapping[int, str],
-    reporter: Reporter,
-) -> Detector:
-    """The given detector, or that of config.model, with as many classes as the data."""
-    if model is None:
-        preset = not config.model.endswith((".safetensors", ".pt", ".pth"))
-        loaded = load_model(config.model, num_classes=len(data_names), variant=config.variant if preset else None)
-        detector, not_taken = loaded.detector, loaded.not_taken
-        names = None if preset else loaded.names
-    else:
-        detector, not_taken = fit_classes(model.config, model.state_dict(), len(data_names), "model")
-    if not_taken:
-        reporter.say(f"other classes: {len(not_taken)} class layers of the head start at random, all else is taken")
-    elif names is not None and dict(names) != dict(data_names):
-        reporter.say("other class names than the weights had: their class layers are taken as a start")
-    return detector
+def _criterion(config: TrainConfig, detector: Detector, train_set: Dataset) -> DetectionLoss:
+    weights = None
+    if config.class_weights:
+        _, classes = box_labels(train_set)
+        counts = torch.bincount(torch.from_numpy(classes), minlength=len(train_set.names))
+        weights = rarity_weights(counts, config.class_weights)
+    return DetectionLoss(len(train_set.names), detector.strides, config.box, config.cls, config.dfl, weights)
 
 
 def _check_boxes(train_set: Dataset, config: TrainConfig) -> None:

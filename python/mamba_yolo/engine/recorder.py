@@ -71,7 +71,10 @@ class Recorder:
     """
 
     def __init__(self, folder: Path, config: TrainConfig, epoch: int = 0) -> None:
-        (folder / "weights").mkdir(exist_ok=True)
+        try:
+            (folder / "weights").mkdir(exist_ok=True)
+        except OSError as error:
+            raise SaveError(f"cannot write {folder}: {error}; make it writable, or choose another --project") from error
         self.csv_path = folder / "results.csv"
         self.jsonl_path = folder / "metrics.jsonl"
         write_text(folder / "args.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mamba_yolo.config import TrainConfig, from_flat, to_dict
+from mamba_yolo.config import AUTO_BATCH, TrainConfig, from_flat, to_dict
 from mamba_yolo.engine.checkpoint import Checkpoint, ResumeState, load
 from mamba_yolo.engine.recorder import last_checkpoint
 from mamba_yolo.errors import CheckpointError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mamba_yolo.engine.step import Stepper
 
 # Where and how a run is computed may change between its parts; what is computed may not.
-FREE = ("resume", "device", "workers", "project", "name", "plots", "model")
+FREE = ("resume", "device", "workers", "project", "name", "plots", "callbacks", "time", "save_period", "model")
 
 
 def find_checkpoint(config: TrainConfig) -> tuple[Path, Checkpoint]:
@@ -54,7 +54,11 @@ def resumed_config(asked: TrainConfig, state: ResumeState, path: Path) -> TrainC
     default = TrainConfig()
     for f in dataclasses.fields(TrainConfig):
         new, old = getattr(asked, f.name), getattr(saved, f.name)
-        allowed = (old, getattr(default, f.name), str(path)) if f.name == "model" else (old, getattr(default, f.name))
+        allowed = [old, getattr(default, f.name)]
+        if f.name == "model":
+            allowed.append(str(path))
+        if f.name == "batch":  # the saved number was chosen at the start
+            allowed.append(AUTO_BATCH)
         differs = new not in allowed and not (f.name == "data" and Path(new).resolve() == Path(old).resolve())
         if differs and (f.name == "model" or f.name not in FREE):
             raise CheckpointError(
@@ -66,7 +70,7 @@ def resumed_config(asked: TrainConfig, state: ResumeState, path: Path) -> TrainC
 
 
 def capture(stepper: Stepper, config: TrainConfig, loader: dict[str, Any], **progress: Any) -> ResumeState:
-    """Record a run between two epochs; `progress` is epoch, best_fitness, best_epoch and seconds."""
+    """Record a run between two epochs; `progress` is epoch, best_fitness, best_epoch, seconds and images."""
     optimizer = stepper.optimizer.state_dict()["state"]
     return ResumeState(
         model=stepper.model.state_dict(),
@@ -77,6 +81,7 @@ def capture(stepper: Stepper, config: TrainConfig, loader: dict[str, Any], **pro
         config=to_dict(config),
         step=stepper.step,
         ema_updates=stepper.ema.updates,
+        pieces=stepper.pieces,
         **progress,
     )
 
@@ -90,6 +95,7 @@ def restore(stepper: Stepper, checkpoint: Checkpoint, state: ResumeState) -> Non
     if state.scaler:
         stepper.precision.scaler.load_state_dict(state.scaler)
     stepper.step = state.step
+    stepper.pieces = state.pieces if stepper.ranks.world_size == 1 else 1  # ranks have no pieces
     torch.set_rng_state(state.random["cpu"])
     for name, value in state.random.items():
         if name.startswith("cuda") and int(name.removeprefix("cuda")) < torch.cuda.device_count():

@@ -5,6 +5,7 @@ Test: tests/engine/test_safefile.py.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,8 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
             f"cannot save {path}: {error}; the previous file, if there was one, is untouched: free space and try again"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a folder that turned read-only, too
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

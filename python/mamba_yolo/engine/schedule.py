@@ -33,6 +33,7 @@ class Schedule:
     Attributes:
         accumulate: batches per optimizer step after the warm-up.
         warmup_epochs: as asked for; `warmup_batches` is what is used.
+        cosine: decay along half a cosine instead of a line.
     """
 
     epochs: int
@@ -44,6 +45,7 @@ class Schedule:
     warmup_epochs: float
     warmup_bias_lr: float
     warmup_momentum: float
+    cosine: bool = False
 
     @property
     def warmup_batches(self) -> int:
@@ -52,8 +54,11 @@ class Schedule:
         return min(asked, int(self.epochs * self.batches_per_epoch * LONGEST_WARMUP))
 
     def factor(self, epoch: int) -> float:
-        """Linear decay from 1 towards lrf; epoch counts from 0."""
-        return self.lrf + (1 - self.lrf) * max(1 - epoch / self.epochs, 0.0)
+        """Decay from 1 towards lrf; epoch counts from 0."""
+        left = max(1 - epoch / self.epochs, 0.0)
+        if self.cosine:
+            left = (1 - math.cos(math.pi * left)) / 2
+        return self.lrf + (1 - self.lrf) * left
 
     def at(self, epoch: int, batch: int) -> Rates:
         """Rates of one batch of an epoch; both count from 0."""

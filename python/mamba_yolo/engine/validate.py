@@ -16,7 +16,10 @@ from mamba_yolo.boxes import clip_boxes
 from mamba_yolo.engine.inference import Network
 from mamba_yolo.engine.metrics import Metrics, evaluate, truth_of
 from mamba_yolo.engine.progress import Reporter
+from mamba_yolo.engine.ranks import ALONE, Ranks
 from mamba_yolo.engine.step import batch_losses, network_input
+from mamba_yolo.engine.tally import Tally
+from mamba_yolo.engine.verdicts import image_losses
 from mamba_yolo.errors import ConfigError, TrainingError
 from mamba_yolo.models.decode import decode
 from mamba_yolo.ops import nms_head
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from mamba_yolo.config import Dtype
     from mamba_yolo.data import Dataset, Loader
     from mamba_yolo.engine.step import Criterion
-    from mamba_yolo.losses.detection import DetectionLossParts
     from mamba_yolo.models.detector import Detector
     from mamba_yolo.types import Batch, RawDetections
 
@@ -52,6 +54,8 @@ def validate(
     progress: Reporter | None = None,
     criterion: Criterion | None = None,
     watch: Watcher | None = None,
+    per_image: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Metrics:
     """Figures of a detector on every image of a loader.
 
@@ -66,6 +70,8 @@ def validate(
         progress: where to report; silent without it.
         criterion: also report the loss.
         watch: called with the first batch and its detections in network pixels.
+        per_image: with a criterion, also the loss of every image alone, in `Metrics.verdicts`.
+        ranks: the processes that share the images, each with a loader of its share; all get the figures of all images.
 
     Raises:
         ConfigError: the detector has another number of classes than the data.
@@ -78,14 +84,17 @@ def validate(
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = Network(detector, dtype)
     rows: dict[int, npt.NDArray[np.float32]] = {}
-    clock, losses = _Clock(device), _LossMean()
+    alone: dict[int, float] = {}
+    clock, losses = _Clock(device), list[Tally]()
     with (progress or Reporter(quiet=True)).bar("validate", len(loader)) as bar, torch.inference_mode():
         for current in loader.epoch(0):
             clock.lap("load")
             raw = network(network_input(current.images, device))
             clock.lap("network")
             if criterion is not None:
-                losses.add(batch_losses(raw, current, criterion, device), len(current.images))
+                losses.append(Tally.of(batch_losses(raw, current, criterion, device), len(current.images)))
+            if criterion is not None and per_image:
+                alone |= image_losses(raw, current, criterion, device)
             found = _detect(raw, current, dataset, conf=conf, iou=iou, max_det=max_det)
             if watch is not None and not rows:
                 watch(current, [f.numpy() for f in found])
@@ -93,9 +102,51 @@ def validate(
                 rows[sample] = _to_image(boxes, letterbox, dataset.image_size(sample)).numpy()
             clock.lap("nms")
             bar.advance(images=len(current.images))
+    metrics = _figures(dataset, _rows_of_all(rows, ranks), _losses_of_all(alone, ranks))
+    return dataclasses.replace(metrics, speed_ms=clock.per_image(len(rows)), losses=_mean_losses(losses, ranks))
+
+
+def _figures(dataset: Dataset, rows: dict[int, npt.NDArray[np.float32]], alone: dict[int, float]) -> Metrics:
+    """Figures of detections by image, and with them the losses of single images."""
     order = sorted(rows)
     metrics = evaluate([truth_of(dataset[i]) for i in order], [rows[i] for i in order], dataset.names)
-    return dataclasses.replace(metrics, speed_ms=clock.per_image(len(rows)), losses=losses.mean())
+    verdicts = [v._replace(loss=alone.get(i, v.loss)) for i, v in zip(order, metrics.verdicts, strict=True)]
+    return dataclasses.replace(metrics, verdicts=verdicts)
+
+
+def _rows_of_all(rows: dict[int, npt.NDArray[np.float32]], ranks: Ranks) -> dict[int, npt.NDArray[np.float32]]:
+    """Detections by image, of the images of every rank."""
+    if ranks.world_size == 1:
+        return rows
+    mine = torch.tensor([(i, len(r)) for i, r in rows.items()], dtype=torch.float64).reshape(-1, 2)
+    flat = torch.cat([torch.zeros(0, 6), *map(torch.from_numpy, rows.values())]).double()  # holds float32 exactly
+    found: dict[int, npt.NDArray[np.float32]] = {}
+    for images, boxes in zip(ranks.gather(mine), ranks.gather(flat), strict=True):
+        parts = torch.split(boxes.float(), images[:, 1].long().tolist())
+        found.update(zip(images[:, 0].long().tolist(), (p.numpy() for p in parts), strict=True))
+    return found
+
+
+def _losses_of_all(alone: dict[int, float], ranks: Ranks) -> dict[int, float]:
+    """Losses of single images by image, of the images of every rank."""
+    mine = torch.tensor(list(alone.items()), dtype=torch.float64).reshape(-1, 2)
+    return {int(image): loss for share in ranks.gather(mine) for image, loss in share.tolist()}
+
+
+def _mean_losses(batches: list[Tally], ranks: Ranks) -> dict[str, float]:
+    """Mean loss per batch, weighted by images; batch k of every rank is a share of the same."""
+    mine = torch.tensor(batches, dtype=torch.float64).reshape(-1, 5)
+    shares = ranks.gather(mine)
+    whole = torch.zeros(max(len(s) for s in shares), 5, dtype=torch.float64)
+    for share in shares:
+        whole[: len(share)] += share
+    tallies = [Tally(*row) for row in whole.tolist()]
+    images = sum(t.images for t in tallies)
+    return {
+        name: sum(t.parts()[i] * t.images for t in tallies) / images
+        for i, name in enumerate(("box", "cls", "dfl"))
+        if images
+    }
 
 
 def _detect(
@@ -151,19 +202,3 @@ class _Clock:
 
     def per_image(self, images: int) -> dict[str, float]:
         return {phase: 1000 * seconds / max(images, 1) for phase, seconds in self.seconds.items()}
-
-
-class _LossMean:
-    """Mean loss per batch, weighted by images."""
-
-    def __init__(self) -> None:
-        self.sums = {"box": 0.0, "cls": 0.0, "dfl": 0.0}
-        self.images = 0
-
-    def add(self, parts: DetectionLossParts, images: int) -> None:
-        self.images += images
-        for name in self.sums:
-            self.sums[name] += float(getattr(parts, name)) * images
-
-    def mean(self) -> dict[str, float]:
-        return {name: value / self.images for name, value in self.sums.items()} if self.images else {}

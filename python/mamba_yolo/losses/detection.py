@@ -41,12 +41,14 @@ class DetectionLossParts(NamedTuple):
         box: mean over targets of 1 - CIoU.
         cls: binary cross-entropy.
         dfl: distribution focal loss.
+        scores: sum of the assigned scores; all parts were divided by it, or by 1 if it is less.
     """
 
     total: Tensor
     box: Tensor
     cls: Tensor
     dfl: Tensor
+    scores: Tensor
 
 
 class DetectionLoss:
@@ -58,6 +60,7 @@ class DetectionLoss:
         box: gain of the box loss.
         cls: gain of the class loss.
         dfl: gain of the distribution focal loss.
+        class_weights: (nc,) factors of the class loss by class; all 1 if left out.
     """
 
     def __init__(
@@ -67,10 +70,12 @@ class DetectionLoss:
         box: float = 7.5,
         cls: float = 0.5,
         dfl: float = 1.5,
+        class_weights: Tensor | None = None,
     ) -> None:
         self.num_classes = num_classes
         self.strides = strides
         self.gains = (box, cls, dfl)
+        self.class_weights = class_weights
 
     def __call__(
         self, raw: RawDetections, boxes_cxcywh_norm: Tensor, classes: Tensor, batch_index: Tensor
@@ -107,7 +112,8 @@ class DetectionLoss:
         targets = pad_targets(boxes_px, classes, batch_index, batch_size)
         predicted_px = boxes_BA4.detach() * strides_A1
         assigned = assign(logits_BAn.detach().sigmoid(), predicted_px, centres_A2 * strides_A1, targets)
-        divisor = assigned.scores.sum().clamp(min=1)
+        scores = assigned.scores.sum()
+        divisor = scores.clamp(min=1)
 
         image_P, anchor_P = assigned.is_positive.nonzero(as_tuple=True)
         box_P = assigned.box_index[image_P, anchor_P]
@@ -117,12 +123,13 @@ class DetectionLoss:
         target_BAn[image_P, anchor_P, targets.classes[image_P, box_P]] = weight_P
 
         box = ((1 - ciou(boxes_BA4[image_P, anchor_P], goal_P4)) * weight_P).sum() / divisor
-        cls = functional.binary_cross_entropy_with_logits(logits_BAn, target_BAn, reduction="sum") / divisor
+        weight_n = None if self.class_weights is None else self.class_weights.to(logits_BAn)
+        cls = functional.binary_cross_entropy_with_logits(logits_BAn, target_BAn, weight_n, reduction="sum") / divisor
         distances_P4 = distances_from_xyxy(centres_A2[anchor_P], goal_P4)
         dfl = (distribution_focal_loss(bins_BA64[image_P, anchor_P], distances_P4) * weight_P).sum() / divisor
 
         box, cls, dfl = (part * gain for part, gain in zip((box, cls, dfl), self.gains, strict=True))
-        return DetectionLossParts((box + cls + dfl) * batch_size, box.detach(), cls.detach(), dfl.detach())
+        return DetectionLossParts((box + cls + dfl) * batch_size, box.detach(), cls.detach(), dfl.detach(), scores)
 
     def _check(self, raw: RawDetections) -> None:
         """Raise ShapeError unless the levels fit."""
@@ -130,6 +137,22 @@ class DetectionLoss:
         shapes = [tuple(level.shape) for level in raw.levels]
         if len(shapes) != len(self.strides) or any(len(s) != 4 or s[1] != channels for s in shapes):
             raise ShapeError(f"expected {len(self.strides)} levels of shape (B, {channels}, H, W), got {shapes}")
+
+
+def rarity_weights(counts: Tensor, power: float) -> Tensor:
+    """Weights of classes from how many boxes each has.
+
+    Args:
+        counts: (nc,) boxes.
+        power: 0 all alike, 1 in inverse proportion.
+
+    Returns:
+        (nc,) float32 whose mean over all boxes is 1; a class without boxes has weight 1.
+    """
+    counts = counts.double()
+    weights = torch.where(counts > 0, counts.clamp(min=1) ** -power, 0)
+    weights = weights * counts.sum() / (weights * counts).sum().clamp(min=1e-12)
+    return torch.where(counts > 0, weights, 1).float()
 
 
 def distribution_focal_loss(bins: Tensor, distances: Tensor) -> Tensor:
