@@ -34,8 +34,6 @@ pub trait Float:
     const ONE: Self;
     /// log2(e), rounded.
     const LOG2_E: Self;
-    /// What rounding took from log2(e).
-    const LOG2_E_REST: Self;
     /// 1.5 * 2^(mantissa bits): adding it leaves the nearest integer in the low bits.
     const MAGIC: Self;
     /// Where torch's softplus becomes the identity, for a type that can tell the difference.
@@ -71,7 +69,6 @@ impl Float for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const LOG2_E: Self = std::f32::consts::LOG2_E;
-    const LOG2_E_REST: Self = 1.925_963e-8;
     const MAGIC: Self = 12_582_912.0; // 1.5 * 2^23
     const SOFTPLUS_LINEAR_ABOVE: Option<Self> = None; // e^-20 vanishes beside 20
     const EXP2_RANGE: (Self, Self) = (-100.0, 127.99);
@@ -113,7 +110,6 @@ impl Float for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const LOG2_E: Self = std::f64::consts::LOG2_E;
-    const LOG2_E_REST: Self = 2.035_527_374_093_103_3e-17;
     const MAGIC: Self = 6_755_399_441_055_744.0; // 1.5 * 2^52
     const SOFTPLUS_LINEAR_ABOVE: Option<Self> = Some(20.0);
     const EXP2_RANGE: (Self, Self) = (-1000.0, 1023.99);

@@ -139,9 +139,9 @@ pub trait Vector: Copy + Send + Sync + 'static {
     fn softplus(self) -> (Self, Self) {
         let (zero, one) = (Self::zero(), Self::splat(Self::Scalar::ONE));
         let minus_abs = zero.sub(self).min(self);
-        let rest = minus_abs.mul(Self::splat(Self::Scalar::LOG2_E_REST));
-        let exponent = minus_abs.fma(Self::splat(Self::Scalar::LOG2_E), rest);
-        let z = Self::splat(Self::Scalar::EXP2_RANGE.0).max(exponent).exp2_in_range(); // e^-|v|
+        let log2_e = Self::splat(Self::Scalar::LOG2_E);
+        let lowest = Self::splat(Self::Scalar::EXP2_RANGE.0).div(log2_e);
+        let z = lowest.max(minus_abs).exp2_of_product(log2_e); // e^-|v|
         let log1p = Self::two_chains(Self::Scalar::LOG1P, z.add(z).sub(one));
         let small = one.div(one.add(z));
         let sigmoid = self.select_greater(zero, small, z.mul(small));
