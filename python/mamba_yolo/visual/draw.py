@@ -19,7 +19,9 @@ from PIL import Image, ImageDraw, ImageFont
 from mamba_yolo.visual.palette import colour_of, ink_on
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from mamba_yolo.ops.outline import Part
 
     Picture = npt.NDArray[np.uint8]
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -53,7 +55,7 @@ def draw_detections(
     classes: npt.ArrayLike,
     scores: npt.ArrayLike | None,
     names: Mapping[int, str],
-    masks: npt.ArrayLike | None = None,
+    masks: Iterable[Part] = (),
 ) -> Picture:
     """Draw boxes with labels, and masks where given, on a copy of an image.
 
@@ -63,16 +65,15 @@ def draw_detections(
         classes: (N,) indices into names; an index without a name is written as a number.
         scores: (N,) in 0..1, or None for labels without scores.
         names: class index to class name.
-        masks: (N, H, W), nonzero inside, or None.
+        masks: N of them, or none at all.
     """
     boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
     indices = np.asarray(classes).astype(int).reshape(-1)
     canvas = image.copy()
     height, width = image.shape[:2]
     line = max(MIN_LINE_PX, LINE_PER_SIDE * (height + width) / 2)
-    layers = np.zeros((0, height, width)) if masks is None else np.asarray(masks)
-    for mask, index in zip(layers, indices, strict=False):
-        _paint_mask(canvas, mask != 0, colour_of(int(index)), round(line))
+    for part, index in zip(masks, indices, strict=False):
+        _paint_mask(part.window_of(canvas), part.mask.numpy() != 0, colour_of(int(index)), round(line))
     # the surest detection is drawn last, on top, but chooses the place of its label first
     order = np.arange(len(boxes)) if scores is None else np.argsort(-np.asarray(scores), kind="stable")
     for i in order[::-1]:
