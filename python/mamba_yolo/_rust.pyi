@@ -99,9 +99,7 @@ def rle_area(runs: tuple[int, int, str | Sequence[int]]) -> int:
 def rle_bounds(runs: tuple[int, int, str | Sequence[int]]) -> list[int] | None:
     """Left, top, right and bottom of the pixels inside; None without any."""
 
-def decode_rle_part(
-    runs: tuple[int, int, str | Sequence[int]], bounds: Sequence[int], columns: Tensor
-) -> None:
+def decode_rle_part(runs: tuple[int, int, str | Sequence[int]], bounds: Sequence[int], columns: Tensor) -> None:
     """Fill a part of a mask (w, h), within left, top, right and bottom."""
 
 def rle_outline(runs: tuple[int, int, str | Sequence[int]]) -> list[list[int]]:

@@ -1,6 +1,5 @@
 """Masks of found objects: definition and Rust, pixels and run lengths, against torch's grid_sample in float64."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,10 +7,7 @@ from hypothesis import strategies as st
 
 from helpers import golden
 from mamba_yolo.errors import ConfigError, DetectionError
-from mamba_yolo.models import decode
-from mamba_yolo.models.official import config_from_official
 from mamba_yolo.ops import decode_rle, encode_rle, instance_masks, instance_rles, nms_head
-from mamba_yolo.types import RawDetections
 
 backends = pytest.mark.parametrize("backend", ["reference", "rust"])
 UNDECIDED = 2e-5  # of the largest logit: nearer to zero, rounding decides
@@ -79,6 +75,24 @@ def test_the_network_input_itself(backend):
     clear = enlarged.abs() > UNDECIDED * enlarged.abs().max()
     assert torch.equal(masks[clear].bool(), (enlarged > 0)[clear])
     assert masks.sum() > 1000
+
+
+@backends
+@pytest.mark.parametrize(
+    ("size", "gain", "top"), [((64, 96), 1.0, 0.0), ((120, 250), 0.384, 8.96), ((30, 48), 2.0, 2.0)]
+)
+def test_recorded_coefficients_and_prototypes(backend, size, gain, top):
+    """What the reference network said of its recorded input, as masks of pictures of several sizes."""
+    recorded = golden("segment")
+    (rows,) = nms_head(recorded["decoded"], conf_thr=0.0, iou_thr=0.7, num_classes=5, max_det=40)
+    boxes = (rows[:, :4] - torch.tensor([0.0, top, 0.0, top])) / gain
+    objects = rows[:, 6:], recorded["protos"][0], boxes
+    placing = {"gain": gain, "left": 0.0, "top": top}
+    masks = instance_masks(*objects, *size, **placing, backend=backend)
+    assert len(masks) > 5
+    assert 0 < masks.float().mean() < 1
+    assert_right(masks, objects, size, placing)
+    assert instance_rles(*objects, *size, **placing, backend=backend) == [encode_rle(mask) for mask in masks]
 
 
 PLACING = {"gain": 1.0, "left": 0.0, "top": 0.0}

@@ -96,8 +96,9 @@ def test_a_part_has_everything_inside(backend, case):
 
 
 @backends
-def test_runs_that_go_on_into_the_next_column(backend):
-    rle = {"size": [4, 5], "counts": [6, 9, 5]}
+@pytest.mark.parametrize("counts", [[6, 9, 5], [6, 4, 0, 5, 5], [6, 0, 0, 9, 5, 0], [0, 0, 6, 1, 0, 8, 5]])
+def test_runs_that_go_on_into_the_next_column_and_runs_of_nothing(backend, counts):
+    rle = {"size": [4, 5], "counts": counts}
     part, left, top = rle_part(rle, backend=backend)
     assert (left, top, part.tolist()) == (1, 0, [[0, 1, 1], [0, 1, 1], [1, 1, 1], [1, 1, 0]])
     assert area(rle_outline(rle, backend=backend).numpy()) == 9

@@ -131,7 +131,9 @@ def _checked(
         got = f"{tuple(coefs.shape)} and {tuple(protos.shape)}"
         raise DetectionError(f"coefs and protos must have shapes (N, C) and (C, 2 or more, 2 or more), got {got}")
     if boxes.shape != (len(coefs), 4):
-        raise DetectionError(f"boxes of {len(coefs)} objects must have shape ({len(coefs)}, 4), got {tuple(boxes.shape)}")
+        raise DetectionError(
+            f"boxes of {len(coefs)} objects must have shape ({len(coefs)}, 4), got {tuple(boxes.shape)}"
+        )
     limit = native.MAX_MASK_PIXELS
     if height < 0 or width < 0 or max(height, width) > limit or height * width > limit:
         raise DetectionError(f"a mask of {height} x {width} pixels is not between 0 and the limit of {limit} pixels")

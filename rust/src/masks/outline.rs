@@ -15,8 +15,9 @@ impl Rle {
         let mut largest = (0, Vec::new());
         for (x, rows) in self.columns() {
             let start = (x - left + 1, rows.start - top + 1);
-            if field.walked[start.0 * field.height + start.1] {
-                continue;
+            let pixel = start.0 * field.height + start.1;
+            if field.walked[pixel] || field.inside[pixel - 1] {
+                continue; // the pixel above is inside where a run of nothing lies between two
             }
             let (area, corners) = field.walk(start);
             if area > largest.0 {

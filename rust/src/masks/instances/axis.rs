@@ -1,6 +1,7 @@
 //! Where the pixels of a mask lie between the cells of the prototypes, along x or along y.
 
 use std::ops::Range;
+use std::slice::SliceIndex;
 
 use super::STRIDE;
 
@@ -58,8 +59,13 @@ impl Axis {
         self.parts[pixel]
     }
 
-    /// The same of several pixels.
-    pub(super) fn parts(&self, pixels: Range<usize>) -> &[f32] {
+    /// The cells before several pixels.
+    pub(super) fn cells(&self, pixels: Range<usize>) -> &[u32] {
+        &self.cells[pixels]
+    }
+
+    /// The ways from there.
+    pub(super) fn parts(&self, pixels: impl SliceIndex<[f32], Output = [f32]>) -> &[f32] {
         &self.parts[pixels]
     }
 

@@ -7,6 +7,9 @@ use super::{Instances, Object};
 /// Further outside than any logit; also what is not a number.
 pub(super) const OUTSIDE: f32 = -1e30;
 
+/// Prototypes that are read at once: their rows lie in the same few lines of the first cache.
+const PLANES: usize = 8;
+
 /// Logits row by row.
 #[derive(Debug)]
 pub(super) struct Cells {
@@ -52,16 +55,22 @@ impl Kernel for Multiply<'_> {
         let (columns, rows) = (spans.0.cells.len(), spans.1.cells.len());
         let stride = columns.next_multiple_of(V::W);
         let mut values = vec![0.0; rows * stride];
-        let (low, high_end) = (V::splat(OUTSIDE), V::splat(-OUTSIDE));
-        for (row, values) in spans.1.cells.clone().zip(values.chunks_exact_mut(stride)) {
-            for (block, values) in values.chunks_exact_mut(V::W).enumerate() {
-                let first = row * wide + spans.0.cells.start + block * V::W;
-                let mut sum = V::zero();
-                for (plane, &coef) in protos.chunks_exact(high * wide).zip(*coefs) {
-                    sum = V::splat(coef).fma(V::load(plane.get(first..).unwrap_or_default()), sum);
+        let planes: Vec<&[f32]> = protos.chunks_exact(high * wide).collect();
+        for (planes, coefs) in planes.chunks(PLANES).zip(coefs.chunks(PLANES)) {
+            for (row, values) in spans.1.cells.clone().zip(values.chunks_exact_mut(stride)) {
+                let first = row * wide + spans.0.cells.start;
+                for (block, values) in values.chunks_exact_mut(V::W).enumerate() {
+                    let mut sum = V::load(values);
+                    for (plane, &coef) in planes.iter().zip(coefs) {
+                        sum = V::splat(coef).fma(V::load(plane.get(first + block * V::W..).unwrap_or_default()), sum);
+                    }
+                    sum.store(values);
                 }
-                high_end.min(sum.max(low)).store(values); // NaN: the second operand
             }
+        }
+        let (low, high) = (V::splat(OUTSIDE), V::splat(-OUTSIDE));
+        for values in values.chunks_exact_mut(V::W) {
+            high.min(V::load(values).max(low)).store(values); // NaN: the second operand
         }
         Cells { values, stride, rows, columns }
     }

@@ -57,17 +57,16 @@ impl Fill<'_> {
     #[inline(always)]
     fn along_x<V: Vector<Scalar = f32>>(&self, row: usize, line: &mut [f32]) {
         let (cells, span) = (self.cells.row(row), &self.spans.0);
-        let (mut before, mut after, mut parts) = ([0.0; 16], [0.0; 16], [0.0; 16]);
+        let (mut before, mut after) = ([0.0; 16], [0.0; 16]);
         for (block, line) in line.chunks_exact_mut(V::W).enumerate() {
-            let start = span.pixels.start + block * V::W;
-            let pixels = start..(start + V::W).min(span.pixels.end);
-            parts[..pixels.len()].copy_from_slice(self.axes.0.parts(pixels.clone()));
-            for (i, x) in pixels.enumerate() {
-                let cell = self.axes.0.cell(x) - span.cells.start;
-                (before[i], after[i]) = (cells[cell], cells[cell + 1]);
+            let first = span.pixels.start + block * V::W;
+            let places = self.axes.0.cells(first..(first + V::W).min(span.pixels.end));
+            for ((before, after), &cell) in before.iter_mut().zip(&mut after).zip(places) {
+                let cell = cell as usize - span.cells.start;
+                (*before, *after) = (cells[cell], cells[cell + 1]);
             }
             let before = V::load(&before);
-            V::load(&parts).fma(V::load(&after).sub(before), before).store(line);
+            V::load(self.axes.0.parts(first..)).fma(V::load(&after).sub(before), before).store(line);
         }
     }
 }
@@ -75,10 +74,14 @@ impl Fill<'_> {
 /// One byte, 0 or 1, for each bit, the lowest first.
 #[inline(always)]
 fn write_bits(bits: u32, bytes: &mut [u8]) {
-    for (eight, bytes) in bits.to_le_bytes().into_iter().zip(bytes.chunks_mut(8)) {
-        // eight copies, of each another bit, moved down to the lowest
-        let spread = u64::from(eight).wrapping_mul(0x0101_0101_0101_0101) & 0x8040_2010_0804_0201;
-        let ones = (spread + 0x7F7F_7F7F_7F7F_7F7F) >> 7 & 0x0101_0101_0101_0101;
-        bytes.copy_from_slice(&ones.to_le_bytes()[..bytes.len()]);
+    let (eights, rest) = bytes.as_chunks_mut::<8>();
+    let done = 8 * eights.len();
+    for (i, eight) in eights.iter_mut().enumerate() {
+        // eight copies, of each another bit; what is not 0 reaches the highest bit and moves down to the lowest
+        let spread = u64::from(bits >> (8 * i) & 255) * 0x0101_0101_0101_0101 & 0x8040_2010_0804_0201;
+        *eight = ((spread + 0x7F7F_7F7F_7F7F_7F7F) >> 7 & 0x0101_0101_0101_0101).to_le_bytes();
+    }
+    for (i, byte) in rest.iter_mut().enumerate() {
+        *byte = (bits >> (done + i) & 1) as u8;
     }
 }
