@@ -34,6 +34,7 @@ FONT_PER_SIDE = 0.024  # letter height, of the mean image side
 MIN_LINE_PX, MIN_FONT_PX = 1.4, 9.0
 SMALLEST_FONT_PX = 6.0  # below this a label is left out
 MASK_OPACITY = 0.42
+MOST_LABELS = 0.15  # of the picture; where objects crowd, the surest are named and the rest can still be seen
 TITLE_FONT_PX = 15.0
 
 
@@ -83,7 +84,8 @@ def draw_detections(
         name = names.get(int(indices[i]), str(int(indices[i])))
         texts = (name,) if scores is None else (f"{name} {np.asarray(scores)[i]:.2f}", name)
         tab = _place_tab(texts, boxes[i], colour_of(int(indices[i])), (height, width), line, tabs)
-        if tab is not None:
+        covered = sum(t.width * t.height for t in [*tabs, tab] if t is not None)
+        if tab is not None and (not tabs or covered <= MOST_LABELS * height * width):
             tabs.append(tab)
     return _write_tabs(canvas, tabs)
 
@@ -228,7 +230,7 @@ def _place_tab(
     line: float,
     taken: list[_Tab],
 ) -> _Tab | None:
-    """Find the place of a label: inside the image, off other labels if it can be; None where it cannot be read."""
+    """Find the place of a label: inside the image, off other labels; None where it cannot be read."""
     height, width = shape
     fitting = _largest_text(texts, shape)
     if fitting is None:
@@ -247,6 +249,8 @@ def _place_tab(
         shared_h = np.minimum(places[:, None, 1] + high, others[:, 3]) - np.maximum(places[:, None, 1], others[:, 1])
         overlap = (np.maximum(shared_w, 0) * np.maximum(shared_h, 0)).sum(axis=1)
     best = np.lexsort((np.arange(len(places)), outside, overlap))[0]
+    if overlap[best] > 0:
+        return None
     return _Tab(text, font, colour, int(places[best, 0]), int(places[best, 1]), wide, high)
 
 
