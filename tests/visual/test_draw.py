@@ -122,6 +122,14 @@ def test_masks_tint_inside_and_draw_an_outline():
     assert (drawn[90, 50] == 128).all()
 
 
+def test_a_crowd_is_not_hidden_by_its_labels():
+    places = [(x, y) for x in range(8, 248, 24) for y in range(8, 248, 24)]
+    boxes, classes = [[x, y, x + 12, y + 12] for x, y in places], [0] * len(places)
+    frames = draw_detections(grey(256, 256), boxes, classes, None, {0: ""})
+    labels = draw_detections(grey(256, 256), boxes, classes, [0.9] * len(boxes), NAMES)
+    assert 0 < changed(frames, labels).mean() < 0.3
+
+
 def test_a_class_without_a_name_is_a_number():
     assert changed(grey(90, 90), draw_detections(grey(90, 90), [[20, 30, 60, 60]], [7], [0.5], {})).any()
 
