@@ -78,7 +78,8 @@ fn write_bits(bits: u32, bytes: &mut [u8]) {
     let done = 8 * eights.len();
     for (i, eight) in eights.iter_mut().enumerate() {
         // eight copies, of each another bit; what is not 0 reaches the highest bit and moves down to the lowest
-        let spread = u64::from(bits >> (8 * i) & 255) * 0x0101_0101_0101_0101 & 0x8040_2010_0804_0201;
+        let copies = u64::from(bits >> (8 * i) & 255) * 0x0101_0101_0101_0101;
+        let spread = copies & 0x8040_2010_0804_0201;
         *eight = ((spread + 0x7F7F_7F7F_7F7F_7F7F) >> 7 & 0x0101_0101_0101_0101).to_le_bytes();
     }
     for (i, byte) in rest.iter_mut().enumerate() {
