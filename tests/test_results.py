@@ -6,8 +6,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from pycocotools import mask as coco
 
 from mamba_yolo.errors import ConfigError, MissingPackageError
+from mamba_yolo.ops import decode_rle, encode_rle
 from mamba_yolo.results import Boxes, Masks, Results
 
 NAMES = {0: "cat", 1: "dog"}
@@ -72,6 +74,44 @@ def test_summary_has_outlines_and_track_numbers():
     row = results.summary()[0]
     assert row["track_id"] == 7
     assert set(zip(row["segments"]["x"], row["segments"]["y"], strict=True)) == {(10, 20), (30, 20), (30, 60), (10, 60)}
+
+
+def test_masks_are_kept_as_run_lengths_and_come_back_as_pixels():
+    rng = np.random.default_rng(0)
+    pixels = rng.random((3, 80, 100)) < 0.3
+    pixels[1] = False
+    masks = Masks(pixels, (80, 100))
+    assert masks.data.dtype == torch.uint8
+    assert (masks.data.numpy() == pixels).all()
+    assert (masks[[2, 0]].data.numpy() == pixels[[2, 0]]).all()
+    assert masks.coco() == masks.rles
+    assert coco.area([r | {"counts": r["counts"].encode()} for r in masks.rles]).tolist() == pixels.sum((1, 2)).tolist()
+    assert len(Masks(np.zeros((0, 80, 100)), (80, 100)).data) == 0
+
+
+def test_smaller_masks_cover_the_image():
+    small = torch.zeros(10, 20, dtype=torch.uint8)
+    small[2:5, 4:15] = 1
+    masks = Masks.from_rles([encode_rle(small)], (10, 20), (30, 50))
+    assert masks.data.shape == (1, 10, 20)
+    assert masks.xy[0].tolist() == [[10, 6], [37.5, 6], [37.5, 15], [10, 15]]
+    (whole,) = (decode_rle(rle) for rle in masks.coco())
+    expected = torch.nn.functional.interpolate(small[None, None].float(), size=(30, 50), mode="nearest-exact")[0, 0]
+    assert torch.equal(whole, expected.byte())
+    drawn = make(rows=ROWS[:1], shape=(30, 50), masks=masks).plot()
+    assert drawn.shape == (30, 50, 3)
+    assert len(masks[0:0].coco()) == 0
+
+
+def test_coco_results_are_what_pycocotools_reads():
+    rows = json.loads(json.dumps(with_masks().to_coco(17)))
+    assert [row["category_id"] for row in rows] == [1, 0]
+    assert rows[0]["bbox"] == [10, 20, 20, 40]
+    assert {row["image_id"] for row in rows} == {17}
+    assert rows[0]["segmentation"]["size"] == [80, 100]
+    assert [coco.area(r["segmentation"]) for r in rows] == [800, 25]
+    assert "segmentation" not in make().to_coco("a")[0]
+    assert make([]).to_coco(1) == []
 
 
 def test_plot_leaves_the_image_alone_and_save_writes_it(tmp_path):

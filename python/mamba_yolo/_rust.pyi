@@ -24,6 +24,7 @@ __all__ = [
     "decode_bytes",
     "decode_file",
     "decode_rle",
+    "decode_rle_part",
     "depthwise_backward",
     "depthwise_forward",
     "encode_rle",
@@ -31,6 +32,8 @@ __all__ = [
     "fill_polygons",
     "fuse_boxes",
     "image_sizes",
+    "instance_masks",
+    "instance_rles",
     "label_file",
     "letterbox",
     "merge_rle",
@@ -39,7 +42,9 @@ __all__ = [
     "norm_backward",
     "norm_forward",
     "rle_area",
+    "rle_bounds",
     "rle_from_polygon",
+    "rle_outline",
     "scan_backward",
     "scan_forward",
     "scan_labels",
@@ -91,6 +96,15 @@ def decode_rle(runs: tuple[int, int, str | Sequence[int]], columns: Tensor) -> N
 def rle_area(runs: tuple[int, int, str | Sequence[int]]) -> int:
     """Pixels inside."""
 
+def rle_bounds(runs: tuple[int, int, str | Sequence[int]]) -> list[int] | None:
+    """Left, top, right and bottom of the pixels inside; None without any."""
+
+def decode_rle_part(runs: tuple[int, int, str | Sequence[int]], bounds: Sequence[int], columns: Tensor) -> None:
+    """Fill a part of a mask (w, h), within left, top, right and bottom."""
+
+def rle_outline(runs: tuple[int, int, str | Sequence[int]]) -> list[list[int]]:
+    """Corners x, y of the outline of the largest part."""
+
 def merge_rle(masks: Sequence[tuple[int, int, str | Sequence[int]]], intersect: bool) -> str:
     """Text form of the union or the intersection."""
 
@@ -101,6 +115,24 @@ def fill_polygons(
     objects: Sequence[Sequence[Tensor]], scale: float, size: tuple[int, int], filled: Tensor, threads: int
 ) -> None:
     """Fill masks (n, H, W), which are zero, with the union of each object's polygons (k, 2), scaled."""
+
+def instance_masks(
+    objects: tuple[Tensor, Tensor, Tensor],
+    placing: tuple[tuple[int, int, int], tuple[int, int], tuple[float, float, float]],
+    filled: Tensor,
+    threads: int,
+) -> None:
+    """Fill masks (n, H, W), which are zero, with 1 inside objects.
+
+    Objects are coefs (n, C), protos (C, Hp, Wp), boxes (n, 4); placing is (C, Hp, Wp), (H, W), (gain, left, top).
+    """
+
+def instance_rles(
+    objects: tuple[Tensor, Tensor, Tensor],
+    placing: tuple[tuple[int, int, int], tuple[int, int], tuple[float, float, float]],
+    threads: int,
+) -> list[str]:
+    """Text forms of the masks of objects; arguments as instance_masks."""
 
 def depthwise_forward(
     inputs: tuple[tuple[Tensor, int], Tensor, Tensor, tuple[Tensor, int] | None],

@@ -275,6 +275,8 @@ class PredictConfig:
     """auto, cpu, cuda or cuda:N."""
     dtype: Dtype = "float32"
     """float32, or bfloat16 where the device has it (quicker, scores differ a little; scan state float32)."""
+    retina_masks: bool = True
+    """Masks in pixels of the picture; False: at the size of the network's input (coarser outlines, smaller arrays)."""
     project: str = "runs"
     """Folder of all runs."""
     name: str = "predict"
@@ -282,7 +284,7 @@ class PredictConfig:
     save: bool = True
     """Write pictures with boxes."""
     save_json: bool = False
-    """Write predictions.json beside the pictures."""
+    """Write predictions.json and, in COCO's form for results, coco.json beside the pictures."""
 
     def __post_init__(self) -> None:
         """Check every domain."""

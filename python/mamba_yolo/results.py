@@ -7,25 +7,29 @@ Legend: H W pixels, N objects.
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 
 from mamba_yolo.boxes import cxcywh_from_xyxy
 from mamba_yolo.errors import ConfigError, MissingPackageError
+from mamba_yolo.ops import encode_rle, rle_outline, rle_part
 from mamba_yolo.visual.draw import draw_detections
-from mamba_yolo.visual.outline import outline_of
 from mamba_yolo.visual.write import write_picture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    import numpy as np
     import numpy.typing as npt
     from torch import Tensor
+
+    from mamba_yolo.ops.masks import Rle
+    from mamba_yolo.ops.outline import Part
 
 NUM_BOX_COLUMNS = 6  # x1 y1 x2 y2 score class
 ROUND_DIGITS = 5
@@ -101,7 +105,7 @@ class Boxes:
 
 
 class Masks:
-    """Masks of one image.
+    """Masks of one image, kept as run lengths; pixels are made when they are asked for.
 
     Args:
         data: (N, H, W), nonzero inside, at the size of the original image.
@@ -109,23 +113,56 @@ class Masks:
     """
 
     def __init__(self, data: Any, orig_shape: tuple[int, int]) -> None:
-        self.data = torch.as_tensor(data).cpu()
-        if self.data.ndim != 3 or tuple(self.data.shape[1:]) != tuple(orig_shape):
-            raise ConfigError(f"masks must have shape (N, {orig_shape[0]}, {orig_shape[1]}), got {_shape(self.data)}")
-        self.orig_shape = orig_shape
+        pixels = torch.as_tensor(data).cpu()
+        if pixels.ndim != 3 or tuple(pixels.shape[1:]) != tuple(orig_shape):
+            raise ConfigError(f"masks must have shape (N, {orig_shape[0]}, {orig_shape[1]}), got {_shape(pixels)}")
+        self.rles = [encode_rle(mask) for mask in pixels]
+        self.shape = self.orig_shape = orig_shape
+
+    @classmethod
+    def from_rles(cls, rles: Sequence[Rle], shape: tuple[int, int], orig_shape: tuple[int, int]) -> Masks:
+        """Masks of one size (h, w), that of the image or a smaller one, which covers all of the image."""
+        masks = cls(torch.zeros(0, *orig_shape), orig_shape)
+        masks.rles, masks.shape = list(rles), shape
+        return masks
+
+    @functools.cached_property
+    def data(self) -> Tensor:
+        """Pixels (N, h, w), uint8 0 and 1, at the size of the original image, or smaller without `retina_masks`."""
+        pixels = torch.from_numpy(np.zeros((len(self), *self.shape), np.uint8))  # costs nothing where nobody writes
+        for mask, part in zip(pixels, map(rle_part, self.rles), strict=True):
+            part.window_of(mask).copy_(part.mask)
+        return pixels
 
     @property
     def xy(self) -> list[npt.NDArray[np.float32]]:
-        """Outline of the largest part of every mask: N arrays (k, 2) of x, y in pixels."""
-        return [outline_of(mask.numpy() != 0) for mask in self.data]
+        """Outline of the largest part of every mask: N arrays (k, 2) of x, y in pixels of the original image."""
+        scale = torch.tensor([self.orig_shape[1] / max(self.shape[1], 1), self.orig_shape[0] / max(self.shape[0], 1)])
+        return [(rle_outline(rle) * scale).numpy() for rle in self.rles]
+
+    def parts(self) -> Iterator[Part]:
+        """The pixels of each mask without the empty ones around it, at the size of the original image."""
+        return (rle_part(rle).enlarged(self.shape, self.orig_shape) for rle in self.rles)
+
+    def coco(self) -> list[Rle]:
+        """COCO run lengths of every mask, at the size of the original image."""
+        if self.shape == self.orig_shape:
+            return list(self.rles)
+        rles = []
+        for part in self.parts():
+            mask = torch.zeros(self.orig_shape, dtype=torch.uint8)
+            part.window_of(mask).copy_(part.mask)
+            rles.append(encode_rle(mask))
+        return rles
 
     def __len__(self) -> int:
         """Number of masks."""
-        return len(self.data)
+        return len(self.rles)
 
     def __getitem__(self, index: int | slice | Tensor | list[int]) -> Masks:
         """Some of the masks, still as Masks."""
-        return Masks(self.data[_rows(index, len(self))], self.orig_shape)
+        rows = torch.arange(len(self))[_rows(index, len(self))]
+        return Masks.from_rles([self.rles[i] for i in rows.tolist()], self.shape, self.orig_shape)
 
     def __iter__(self) -> Iterator[Masks]:
         """One Masks per mask."""
@@ -188,7 +225,7 @@ class Results:
         """A copy of the image with boxes, masks and labels drawn on it: uint8 (H, W, 3), RGB."""
         if self.orig_image is None:
             raise ConfigError(f"{self.path}: these results hold no image to draw on; set .orig_image (uint8 RGB) first")
-        masks = None if self.masks is None else self.masks.data.numpy()
+        masks = () if self.masks is None else self.masks.parts()
         boxes = self.boxes
         return draw_detections(self.orig_image, boxes.xyxy, boxes.cls, boxes.conf, self.names, masks)
 
@@ -213,6 +250,16 @@ class Results:
             if outlines is not None:
                 row["segments"] = {"x": outlines[i][:, 0].tolist(), "y": outlines[i][:, 1].tolist()}
             rows.append(row)
+        return rows
+
+    def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
+        """COCO's results: image_id, category_id (our class), bbox [x y w h], score, and segmentation (RLE) with masks."""
+        rles = [None] * len(self) if self.masks is None else self.masks.coco()
+        rows: list[dict[str, Any]] = []
+        for (x1, y1, x2, y2, score, class_index), rle in zip(self.boxes.data.tolist(), rles, strict=True):
+            bbox = [round(value, ROUND_DIGITS) for value in (x1, y1, x2 - x1, y2 - y1)]
+            row = {"image_id": image_id, "category_id": int(class_index), "bbox": bbox}
+            rows.append(row | {"score": round(score, ROUND_DIGITS)} | ({} if rle is None else {"segmentation": rle}))
         return rows
 
     def to_json(self) -> str:

@@ -9,9 +9,11 @@ import torch
 from PIL import Image
 
 from mamba_yolo.config import DetectorConfig, PredictConfig
+from mamba_yolo.engine.coco import evaluate_coco
 from mamba_yolo.engine.predict import predict, save_results
 from mamba_yolo.errors import MissingFileError, SaveError
 from mamba_yolo.models import build_detector
+from mamba_yolo.ops import decode_rle, encode_rle
 from mamba_yolo.types import RawDetections
 
 NAMES = {0: "dark", 1: "bright"}
@@ -139,6 +141,55 @@ def test_masks_of_a_segmentation_model_fill_the_boxes_only():
         assert ((xs + 1 > x1) & (xs < x2) & (ys + 1 > y1) & (ys < y2)).all()
 
 
+class FindsTheBrightDisc(FindsTheBrightRectangle):
+    """Finds the box as above; its mask is where the picture is bright, by one prototype."""
+
+    def forward(self, images):
+        raw = super().forward(images)
+        protos = torch.zeros(len(images), 32, images.shape[2] // 4, images.shape[3] // 4)
+        protos[:, 3] = torch.nn.functional.avg_pool2d(images.mean(1), 4) - 0.55
+        coefs = torch.zeros(len(images), 32, sum(level[0, 0].numel() for level in raw.levels))
+        coefs[:, 3] = 8.0
+        return RawDetections(raw.levels, coefs, protos)
+
+
+def disc(height, width, centre, radius):
+    y, x = np.ogrid[:height, :width]
+    inside = np.hypot(x + 0.5 - centre[0], y + 0.5 - centre[1]) < radius
+    image = np.full((height, width, 3), 40, np.uint8)
+    image[inside] = 255
+    return image, inside
+
+
+@pytest.mark.parametrize("shape", [(400, 600), (640, 320), (200, 200), (1200, 1800)])
+@pytest.mark.parametrize("retina", [True, False])
+def test_masks_come_back_to_the_pixels_of_the_image(shape, retina):
+    height, width = shape
+    image, inside = disc(height, width, (width * 0.45, height * 0.55), min(shape) / 4)
+    config = dataclasses.replace(CONFIG, retina_masks=retina)
+    (result,) = predict(FindsTheBrightDisc(), NAMES, image, config)
+    gain = 320 / max(shape)
+    size = shape if retina or gain > 1 else (round(height * gain), round(width * gain))
+    assert result.masks.data.shape == (1, *size)
+    (found,) = (decode_rle(rle).bool().numpy() for rle in result.masks.coco())
+    assert found.shape == shape
+    assert (found & inside).sum() / (found | inside).sum() > 0.95
+    points = result.masks.xy[0]
+    assert points.min(0) == pytest.approx(
+        [np.nonzero(inside.any(0))[0][0], np.nonzero(inside.any(1))[0][0]], abs=4 / gain
+    )
+    assert points.max(0) == pytest.approx(np.argwhere(inside.T).max(0), abs=4 / gain)
+
+
+def test_masks_of_large_photographs_take_no_memory_until_they_are_asked_for():
+    """300 masks of 12 million pixels would be 3.6 GB."""
+    image, _ = disc(3000, 4000, (2000, 1500), 700)
+    (result,) = predict(FindsTheBrightDisc(), NAMES, image, CONFIG)
+    many = result[[0] * 300]
+    assert sum(len(rle["counts"]) for rle in many.masks.rles) < 10e6
+    assert len(many.summary()) == len(many.to_coco(1)) == 300
+
+
 def test_save_writes_pictures_and_json(tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -148,10 +199,28 @@ def test_save_writes_pictures_and_json(tmp_path):
     target = tmp_path / "out"
     target.mkdir()
     assert len(list(save_results(results, target, config))) == 2
-    assert sorted(p.name for p in target.iterdir()) == ["a.jpg", "a_2.jpg", "predictions.json"]
+    assert sorted(p.name for p in target.iterdir()) == ["a.jpg", "a_2.jpg", "coco.json", "predictions.json"]
     rows = json.loads((target / "predictions.json").read_text())
     assert [row["objects"][0]["name"] for row in rows] == ["bright", "bright"]
     assert (rows[0]["height"], rows[0]["width"]) == (100, 150)
+    assert [row["image_id"] for row in json.loads((target / "coco.json").read_text())] == ["a", "a"]
+
+
+def test_coco_results_of_masks_are_scored_by_the_evaluator(tmp_path):
+    image, inside = disc(300, 400, (180, 140), 60)
+    Image.fromarray(image).save(tmp_path / "000042.png")
+    config = dataclasses.replace(CONFIG, save_json=True, save=False)
+    list(save_results(predict(FindsTheBrightDisc(), NAMES, f"{tmp_path}/000042.png", config), tmp_path, config))
+    results = json.loads((tmp_path / "coco.json").read_text())
+    assert [row["image_id"] for row in results] == [42]
+    rle, area = encode_rle(torch.from_numpy(inside)), int(inside.sum())
+    object_ = {"id": 1, "image_id": 42, "category_id": 1, "bbox": [120, 80, 120, 120], "segmentation": rle}
+    truth = {
+        "images": [{"id": 42, "height": 300, "width": 400}],
+        "annotations": [object_ | {"area": area, "iscrowd": 0}],
+        "categories": [{"id": 1, "name": "bright"}],
+    }
+    assert evaluate_coco(truth, results, "segm").summary["AP"] > 0.95
 
 
 def test_a_picture_that_cannot_be_written_is_named(tmp_path):

@@ -6,7 +6,16 @@ import torch
 from pycocotools import mask as coco
 
 from mamba_yolo.errors import DataError
-from mamba_yolo.ops import decode_rle, encode_rle, merge_rle, polygons_to_masks, rle_area, rle_from_polygon
+from mamba_yolo.ops import (
+    decode_rle,
+    encode_rle,
+    merge_rle,
+    polygons_to_masks,
+    rle_area,
+    rle_from_polygon,
+    rle_outline,
+    rle_part,
+)
 
 BACKENDS = ("rust", "reference")
 HUGE = [0, 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63, -1]
@@ -25,10 +34,14 @@ def _runs(rng):
         numbers.append(height * width - sum(numbers))
     for counts in (text, text.encode(), numbers):
         rle = {"size": [height, width], "counts": counts}
-        rust, reference = (_answer(decode_rle, rle, backend=b) for b in BACKENDS)
-        assert rust == reference, (rle, rust, reference)
-        rust, reference = (_answer(rle_area, rle, backend=b) for b in BACKENDS)
-        assert rust == reference, (rle, rust, reference)
+        for read in (decode_rle, rle_area, rle_outline, _part):
+            rust, reference = (_answer(read, rle, backend=b) for b in BACKENDS)
+            assert rust == reference, (rle, read, rust, reference)
+
+
+def _part(rle, backend):
+    mask, left, top = rle_part(rle, backend=backend)
+    return mask.tolist(), left, top
 
 
 def _answer(function, *arguments, **options):

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from mamba_yolo.ops.outline import Part
 from mamba_yolo.visual import draw
 from mamba_yolo.visual.draw import draw_detections, draw_polygons, grid
 
@@ -13,20 +15,24 @@ def grey(height, width):
     return np.full((height, width, 3), 128, np.uint8)
 
 
+def square(start, side):
+    return Part(torch.ones(side, side, dtype=torch.uint8), start, start)
+
+
 def changed(image, drawn):
     return (image != drawn).any(axis=2)
 
 
 def test_the_input_is_not_changed():
     image = grey(100, 120)
-    draw_detections(image, [[10, 10, 60, 60]], [0], [0.5], NAMES, np.ones((1, 100, 120)))
+    draw_detections(image, [[10, 10, 60, 60]], [0], [0.5], NAMES, [square(50, 40)])
     assert (image == 128).all()
 
 
 def test_no_boxes_change_nothing():
     image = grey(50, 60)
     assert (draw_detections(image, np.zeros((0, 4)), [], [], NAMES) == image).all()
-    assert (draw_detections(image, [], [], None, NAMES, np.zeros((0, 50, 60))) == image).all()
+    assert (draw_detections(image, [], [], None, NAMES, []) == image).all()
 
 
 def test_polygons_are_tinted_inside_and_outlined():
@@ -108,13 +114,20 @@ def test_any_size(shape):
 
 
 def test_masks_tint_inside_and_draw_an_outline():
-    image, mask = grey(100, 100), np.zeros((1, 100, 100), bool)
-    mask[0, 20:80, 20:80] = True
-    drawn = draw_detections(image, [[0, 0, 1, 1]], [0], None, {0: ""}, mask)
+    image = grey(100, 100)
+    drawn = draw_detections(image, [[0, 0, 1, 1]], [0], None, {0: ""}, [square(20, 60)])
     colour = np.array(draw.colour_of(0), float)
     assert np.abs(drawn[50, 50] - (128 + draw.MASK_OPACITY * (colour - 128))).max() <= 1
     assert (drawn[20, 50] == colour).all()
     assert (drawn[90, 50] == 128).all()
+
+
+def test_a_crowd_is_not_hidden_by_its_labels():
+    places = [(x, y) for x in range(8, 248, 24) for y in range(8, 248, 24)]
+    boxes, classes = [[x, y, x + 12, y + 12] for x, y in places], [0] * len(places)
+    frames = draw_detections(grey(256, 256), boxes, classes, None, {0: ""})
+    labels = draw_detections(grey(256, 256), boxes, classes, [0.9] * len(boxes), NAMES)
+    assert 0 < changed(frames, labels).mean() < 0.3
 
 
 def test_a_class_without_a_name_is_a_number():

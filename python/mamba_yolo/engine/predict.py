@@ -26,7 +26,7 @@ from mamba_yolo.engine.safefile import write_text
 from mamba_yolo.engine.sources import Photo, photos
 from mamba_yolo.errors import SaveError
 from mamba_yolo.models import decode
-from mamba_yolo.ops import nms_head
+from mamba_yolo.ops import instance_rles, nms_head
 from mamba_yolo.results import NUM_BOX_COLUMNS, Boxes, Masks, Results
 
 if TYPE_CHECKING:
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
     from mamba_yolo.config import PredictConfig
     from mamba_yolo.models import Detector
-    from mamba_yolo.types import RawDetections
-
-MASK_THRESHOLD = 0.5
 
 
 class _Letterbox(NamedTuple):
@@ -67,7 +64,9 @@ def predict(detector: Detector, names: Mapping[int, str], source: Any, config: P
 
 
 def save_results(results: Iterable[Results], folder: Path, config: PredictConfig) -> Iterator[Results]:
-    """Pass results on, writing a picture of each, and predictions.json after the last, as the config asks.
+    """Pass results on, writing a picture of each, and predictions.json and coco.json after the last, as the config asks.
+
+    In coco.json an image has the number that its file is named after, as COCO's are, or else the name without its ending.
 
     Args:
         results: what `predict` yields.
@@ -78,16 +77,24 @@ def save_results(results: Iterable[Results], folder: Path, config: PredictConfig
         SaveError: full disk, missing permission.
     """
     taken: set[str] = set()
-    rows = []
+    rows: list[dict[str, Any]] = []
+    coco: list[dict[str, Any]] = []
     for result in results:
         if config.save:
             _save_picture(result, folder / f"{_free_stem(Path(result.path).stem, taken)}.jpg")
         if config.save_json:
             height, width = result.orig_shape
             rows.append({"path": result.path, "height": height, "width": width, "objects": result.summary()})
+            coco += result.to_coco(_image_id(result.path))
         yield result
     if config.save_json:
         write_text(folder / "predictions.json", json.dumps(rows, indent=1))
+        write_text(folder / "coco.json", json.dumps(coco))
+
+
+def _image_id(path: str) -> int | str:
+    stem = Path(path).stem
+    return int(stem) if stem.isdecimal() else stem
 
 
 def _save_picture(result: Results, path: Path) -> None:
@@ -133,7 +140,7 @@ def _predict_batch(
         classes=list(config.classes) or None,
     )
     results = [
-        _result(photo, names, rows, boxing, _protos(raw, i))
+        _result(photo, names, rows, boxing, None if raw.protos is None else raw.protos[i], config.retina_masks)
         for i, (photo, rows, boxing) in enumerate(zip(batch, found, boxings, strict=True))
     ]
     finished = time.perf_counter()
@@ -169,42 +176,19 @@ def _smallest_rectangle(shape: tuple[int, ...], imgsz: int) -> tuple[int, int]:
     return max(high, STRIDE_MULTIPLE_PX), max(wide, STRIDE_MULTIPLE_PX)
 
 
-def _protos(raw: RawDetections, index: int) -> Tensor | None:
-    """Mask prototypes (32, H/4, W/4) of one image on the CPU, or None for detection models."""
-    return None if raw.protos is None else raw.protos[index].cpu()
-
-
-def _result(photo: Photo, names: dict[int, str], rows: Tensor, boxing: _Letterbox, protos: Tensor | None) -> Results:
-    """One Results from rows (N, 6 + coefficients) in pixels of the network input."""
+def _result(
+    photo: Photo, names: dict[int, str], rows: Tensor, boxing: _Letterbox, protos: Tensor | None, retina: bool
+) -> Results:
+    """One Results from rows (N, 6 + coefficients) in pixels of the network input, and prototypes (32, H/4, W/4)."""
     shape = photo.image.shape[0], photo.image.shape[1]
     boxes = rows[:, :NUM_BOX_COLUMNS].clone()
     boxes[:, :4] -= torch.tensor([boxing.left, boxing.top] * 2)
     boxes[:, :4] = clip_boxes(boxes[:, :4] / boxing.gain, *shape)
     masks = None
     if protos is not None:
-        masks = Masks(_masks(rows[:, NUM_BOX_COLUMNS:], protos, boxes[:, :4], boxing, shape), shape)
+        scale = 1.0 if retina else min(boxing.gain, 1.0)
+        size = max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1)
+        found = rows[:, NUM_BOX_COLUMNS:], protos, boxes[:, :4] * scale
+        rles = instance_rles(*found, *size, gain=boxing.gain / scale, left=boxing.left, top=boxing.top)
+        masks = Masks.from_rles(rles, size, shape)
     return Results(photo.path, names, shape, Boxes(boxes, shape), masks, photo.image)
-
-
-def _masks(coefs: Tensor, protos: Tensor, boxes: Tensor, boxing: _Letterbox, shape: tuple[int, int]) -> Tensor:
-    """Masks (N, H, W) uint8 of the original image: prototypes mixed by coefficients, resized, cut to the boxes.
-
-    One object at a time: 300 float masks of a large photograph would not fit into memory.
-    """
-    height, width = shape
-    stride = 4  # of the prototypes
-    top, left = boxing.top / stride, boxing.left / stride
-    y = (torch.arange(height) + 0.5) * boxing.gain / stride + top
-    x = (torch.arange(width) + 0.5) * boxing.gain / stride + left
-    grid_y, grid_x = 2 * y / protos.shape[1] - 1, 2 * x / protos.shape[2] - 1
-    masks = torch.zeros((len(coefs), height, width), dtype=torch.uint8)
-    for mask, coef, box in zip(masks, coefs, boxes.tolist(), strict=True):
-        x1, y1, x2, y2 = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
-        if x1 >= x2 or y1 >= y2:
-            continue
-        logits = torch.einsum("c,chw->hw", coef, protos)[None, None]
-        high, wide = y2 - y1, x2 - x1
-        places = torch.stack([grid_x[x1:x2].expand(high, wide), grid_y[y1:y2, None].expand(high, wide)], dim=-1)[None]
-        inside = torch.nn.functional.grid_sample(logits, places, align_corners=False, padding_mode="border").sigmoid()
-        mask[y1:y2, x1:x2] = (inside[0, 0] > MASK_THRESHOLD).to(torch.uint8)
-    return masks

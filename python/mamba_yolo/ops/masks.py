@@ -42,9 +42,9 @@ def encode_rle(mask: Tensor, *, backend: str = "auto") -> Rle:
         raise DataError(f"a mask must have shape (H, W), got {tuple(mask.shape)}")
     height, width = mask.shape
     columns = (mask.cpu() != 0).T.to(torch.uint8).contiguous()
-    if _is_reference(backend):
+    if is_reference(backend):
         return _rle(height, width, masks_ref.text_of(masks_ref.runs_of(columns)))
-    return _rle(height, width, _call(native.encode_rle, height, width, columns))
+    return _rle(height, width, call_native(native.encode_rle, height, width, columns))
 
 
 def decode_rle(rle: Mapping[str, Any], *, backend: str = "auto") -> Tensor:
@@ -53,11 +53,11 @@ def decode_rle(rle: Mapping[str, Any], *, backend: str = "auto") -> Tensor:
     Raises:
         DataError: damaged runs, runs that do not fill the size, or more pixels than the decoders allow.
     """
-    height, width, counts = _runs(rle)
-    if _is_reference(backend):
+    height, width, counts = read_rle(rle)
+    if is_reference(backend):
         return masks_ref.columns_of(_checked(height, width, counts), height, width).T
     columns = torch.empty(width, height, dtype=torch.uint8)
-    _call(native.decode_rle, (height, width, counts), columns)
+    call_native(native.decode_rle, (height, width, counts), columns)
     return columns.T
 
 
@@ -67,10 +67,10 @@ def rle_area(rle: Mapping[str, Any], *, backend: str = "auto") -> int:
     Raises:
         DataError: as `decode_rle`.
     """
-    height, width, counts = _runs(rle)
-    if _is_reference(backend):
+    height, width, counts = read_rle(rle)
+    if is_reference(backend):
         return sum(_checked(height, width, counts)[1::2])
-    area: int = _call(native.rle_area, (height, width, counts))
+    area: int = call_native(native.rle_area, (height, width, counts))
     return area
 
 
@@ -80,15 +80,15 @@ def merge_rle(rles: Sequence[Mapping[str, Any]], *, intersect: bool = False, bac
     Raises:
         DataError: no mask, sizes that differ, and as `decode_rle`.
     """
-    masks = [_runs(rle) for rle in rles]
+    masks = [read_rle(rle) for rle in rles]
     if len({(height, width) for height, width, _ in masks}) != 1:
         raise DataError(f"masks to merge must be one or more of one size, got {[list(m[:2]) for m in masks]}")
     height, width, _ = masks[0]
-    if _is_reference(backend):
+    if is_reference(backend):
         columns = torch.stack([masks_ref.columns_of(_checked(*mask), height, width) for mask in masks])
         merged = columns.amin(0) if intersect else columns.amax(0)
         return _rle(height, width, masks_ref.text_of(masks_ref.runs_of(merged)))
-    return _rle(height, width, _call(native.merge_rle, masks, intersect))
+    return _rle(height, width, call_native(native.merge_rle, masks, intersect))
 
 
 def rle_from_polygon(polygon: Any, height: int, width: int, *, backend: str = "auto") -> Rle:
@@ -99,9 +99,9 @@ def rle_from_polygon(polygon: Any, height: int, width: int, *, backend: str = "a
     """
     points = _points(polygon)
     _check_size(height, width)
-    if _is_reference(backend):
+    if is_reference(backend):
         return _rle(height, width, masks_ref.text_of(masks_ref.runs_of_polygon(points, height, width)))
-    return _rle(height, width, _call(native.rle_from_polygon, points, height, width))
+    return _rle(height, width, call_native(native.rle_from_polygon, points, height, width))
 
 
 def polygons_to_masks(
@@ -124,8 +124,8 @@ def polygons_to_masks(
     masks = torch.zeros(len(points), height, width, dtype=torch.uint8)
     if masks.numel() == 0:
         return masks
-    if not _is_reference(backend):
-        _call(native.fill_polygons, points, scale, (height, width), masks, torch.get_num_threads())
+    if not is_reference(backend):
+        call_native(native.fill_polygons, points, scale, (height, width), masks, torch.get_num_threads())
         return masks
     for mask, polygons in zip(masks, points, strict=True):
         for polygon in polygons:
@@ -138,8 +138,8 @@ def _rle(height: int, width: int, counts: str) -> Rle:
     return {"size": [height, width], "counts": counts}
 
 
-def _runs(rle: Mapping[str, Any]) -> tuple[int, int, str | list[int]]:
-    """Height, width and counts, with what cannot be checked later."""
+def read_rle(rle: Mapping[str, Any]) -> tuple[int, int, str | list[int]]:
+    """Height, width and counts for the kernels, with what cannot be checked later."""
     try:
         (height, width), counts = rle["size"], rle["counts"]
         counts = counts.decode("ascii") if isinstance(counts, bytes) else counts
@@ -182,7 +182,8 @@ def _points(polygon: Any) -> Tensor:
     return points
 
 
-def _is_reference(backend: str) -> bool:
+def is_reference(backend: str) -> bool:
+    """Whether the definition is asked for; masks are on the CPU."""
     return choose_backend(backend, _CPU) == "reference"
 
 
@@ -190,7 +191,7 @@ def _short(value: object) -> str:
     return repr(value)[:80]
 
 
-def _call(function: Any, *arguments: Any) -> Any:
+def call_native(function: Any, *arguments: Any) -> Any:
     """What the kernels refuse, as an error of the data."""
     try:
         return function(*arguments)

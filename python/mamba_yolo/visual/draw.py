@@ -19,7 +19,9 @@ from PIL import Image, ImageDraw, ImageFont
 from mamba_yolo.visual.palette import colour_of, ink_on
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from mamba_yolo.ops.outline import Part
 
     Picture = npt.NDArray[np.uint8]
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -32,6 +34,7 @@ FONT_PER_SIDE = 0.024  # letter height, of the mean image side
 MIN_LINE_PX, MIN_FONT_PX = 1.4, 9.0
 SMALLEST_FONT_PX = 6.0  # below this a label is left out
 MASK_OPACITY = 0.42
+MOST_LABELS = 0.15  # of the picture; where objects crowd, the surest are named and the rest can still be seen
 TITLE_FONT_PX = 15.0
 
 
@@ -53,7 +56,7 @@ def draw_detections(
     classes: npt.ArrayLike,
     scores: npt.ArrayLike | None,
     names: Mapping[int, str],
-    masks: npt.ArrayLike | None = None,
+    masks: Iterable[Part] = (),
 ) -> Picture:
     """Draw boxes with labels, and masks where given, on a copy of an image.
 
@@ -63,16 +66,15 @@ def draw_detections(
         classes: (N,) indices into names; an index without a name is written as a number.
         scores: (N,) in 0..1, or None for labels without scores.
         names: class index to class name.
-        masks: (N, H, W), nonzero inside, or None.
+        masks: N of them, or none at all.
     """
     boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
     indices = np.asarray(classes).astype(int).reshape(-1)
     canvas = image.copy()
     height, width = image.shape[:2]
     line = max(MIN_LINE_PX, LINE_PER_SIDE * (height + width) / 2)
-    layers = np.zeros((0, height, width)) if masks is None else np.asarray(masks)
-    for mask, index in zip(layers, indices, strict=False):
-        _paint_mask(canvas, mask != 0, colour_of(int(index)), round(line))
+    for part, index in zip(masks, indices, strict=False):
+        _paint_mask(part.window_of(canvas), part.mask.numpy() != 0, colour_of(int(index)), round(line))
     # the surest detection is drawn last, on top, but chooses the place of its label first
     order = np.arange(len(boxes)) if scores is None else np.argsort(-np.asarray(scores), kind="stable")
     for i in order[::-1]:
@@ -82,7 +84,8 @@ def draw_detections(
         name = names.get(int(indices[i]), str(int(indices[i])))
         texts = (name,) if scores is None else (f"{name} {np.asarray(scores)[i]:.2f}", name)
         tab = _place_tab(texts, boxes[i], colour_of(int(indices[i])), (height, width), line, tabs)
-        if tab is not None:
+        covered = sum(t.width * t.height for t in [*tabs, tab] if t is not None)
+        if tab is not None and (not tabs or covered <= MOST_LABELS * height * width):
             tabs.append(tab)
     return _write_tabs(canvas, tabs)
 
@@ -227,7 +230,7 @@ def _place_tab(
     line: float,
     taken: list[_Tab],
 ) -> _Tab | None:
-    """Find the place of a label: inside the image, off other labels if it can be; None where it cannot be read."""
+    """Find the place of a label: inside the image, off other labels; None where it cannot be read."""
     height, width = shape
     fitting = _largest_text(texts, shape)
     if fitting is None:
@@ -246,6 +249,8 @@ def _place_tab(
         shared_h = np.minimum(places[:, None, 1] + high, others[:, 3]) - np.maximum(places[:, None, 1], others[:, 1])
         overlap = (np.maximum(shared_w, 0) * np.maximum(shared_h, 0)).sum(axis=1)
     best = np.lexsort((np.arange(len(places)), outside, overlap))[0]
+    if overlap[best] > 0:
+        return None
     return _Tab(text, font, colour, int(places[best, 0]), int(places[best, 1]), wide, high)
 
 

@@ -2,9 +2,12 @@
 //!
 //! Runs go down the columns, the first one outside. The plain definition is `ops/masks_ref.py`.
 
+mod instances;
+mod outline;
 mod polygon;
 mod rle;
 mod text;
 
+pub use instances::Instances;
 pub use polygon::{fill_polygons, rle_from_polygon};
 pub use rle::Rle;

@@ -1,6 +1,8 @@
 //! Run lengths of a mask, column by column, alternating between outside and inside.
 
-use crate::error::{Error, Result};
+use std::ops::Range;
+
+use crate::error::{Error, Result, expect_len};
 use crate::image::MAX_PIXELS;
 
 /// A mask as run lengths; they always fill the picture exactly.
@@ -49,6 +51,18 @@ impl Rle {
         }
     }
 
+    /// Runs between the rising column-by-column indices where a mask changes; the first pixel is outside unless it is one.
+    ///
+    /// # Errors
+    /// As [`Rle::new`].
+    pub fn of_flips(height: usize, width: usize, flips: &[u32]) -> Result<Self> {
+        check_size(height, width)?;
+        let pixels = (height * width) as u32;
+        let ends = flips.iter().copied().filter(|&flip| flip < pixels).chain([pixels]);
+        let counts = ends.scan(0, |before, end| Some(end - std::mem::replace(before, end)));
+        Self::new(height, width, counts.collect())
+    }
+
     /// Rows of the picture.
     pub fn height(&self) -> usize {
         self.height as usize
@@ -70,7 +84,7 @@ impl Rle {
     }
 
     /// The pixels inside, as ranges of column-by-column indices.
-    pub fn inside(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+    pub fn inside(&self) -> impl Iterator<Item = Range<usize>> {
         let mut at = 0;
         let ranges = self.counts.iter().map(move |&count| {
             at += count as usize;
@@ -79,17 +93,50 @@ impl Rle {
         ranges.skip(1).step_by(2)
     }
 
+    /// The pixels inside, as columns and ranges of rows.
+    pub fn columns(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let height = self.height();
+        self.inside().filter(|run| !run.is_empty()).flat_map(move |run| {
+            (run.start / height..=(run.end - 1) / height).map(move |x| {
+                let first = x * height;
+                (x, run.start.max(first) - first..run.end.min(first + height) - first)
+            })
+        })
+    }
+
+    /// Left, top, right and bottom of the pixels inside; None without any.
+    pub fn bounds(&self) -> Option<[usize; 4]> {
+        self.columns().fold(None, |bounds, (x, rows)| {
+            let [left, top, right, bottom] = bounds.unwrap_or([x, rows.start, x + 1, rows.end]);
+            Some([left.min(x), top.min(rows.start), right.max(x + 1), bottom.max(rows.end)])
+        })
+    }
+
     /// Write 1 inside and 0 outside, column by column.
     ///
     /// # Errors
     /// [`Error::Argument`] when `columns` has another size.
     pub fn write(&self, columns: &mut [u8]) -> Result<()> {
-        if columns.len() != self.height() * self.width() {
-            let message = format!("a {} x {} mask cannot have {} pixels", self.height, self.width, columns.len());
-            return Err(Error::Argument(message));
-        }
+        expect_len("columns", columns.len(), self.height() * self.width())?;
         columns.fill(0);
         self.inside().for_each(|run| columns[run].fill(1));
+        Ok(())
+    }
+
+    /// The same of the part within `bounds`, which has all pixels inside.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when `columns` has another size than the part, or pixels are not within.
+    pub fn write_part(&self, [left, top, right, bottom]: [usize; 4], columns: &mut [u8]) -> Result<()> {
+        let height = bottom.saturating_sub(top);
+        expect_len("columns", columns.len(), right.saturating_sub(left) * height)?;
+        columns.fill(0);
+        for (x, rows) in self.columns() {
+            if x < left || x >= right || rows.start < top || rows.end > bottom {
+                return Err(Error::Argument(format!("column {x} of a mask is not within {left}..{right}")));
+            }
+            columns[(x - left) * height..][rows.start - top..rows.end - top].fill(1);
+        }
         Ok(())
     }
 

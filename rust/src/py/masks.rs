@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 
 use super::tensors::{Input, Output};
 use crate::error::{Error, Result};
-use crate::masks::{self, Rle};
+use crate::masks::{self, Instances, Rle};
 use crate::threads::for_each;
 
 /// COCO's two forms of runs.
@@ -18,6 +18,12 @@ pub(super) enum Counts {
 
 /// Height, width and runs.
 type Runs = (usize, usize, Counts);
+
+/// Coefficients (n, C), prototypes (C, Hp, Wp), boxes (n, 4).
+type Objects<'py> = (Input<'py, f32>, Input<'py, f32>, Input<'py, f32>);
+
+/// C, Hp, Wp; height and width of the masks; gain, left, top.
+type Placing = ((usize, usize, usize), (usize, usize), (f64, f64, f64));
 
 /// Checked runs.
 fn rle((height, width, counts): Runs) -> Result<Rle> {
@@ -43,6 +49,24 @@ pub(super) fn decode_rle(runs: Runs, mut columns: Output<'_, u8>) -> PyResult<()
 #[pyfunction]
 pub(super) fn rle_area(runs: Runs) -> PyResult<u64> {
     Ok(rle(runs)?.area())
+}
+
+/// Left, top, right and bottom of the pixels inside; None without any.
+#[pyfunction]
+pub(super) fn rle_bounds(runs: Runs) -> PyResult<Option<[usize; 4]>> {
+    Ok(rle(runs)?.bounds())
+}
+
+/// Fills a part of a mask (w, h), within bounds, from runs.
+#[pyfunction]
+pub(super) fn decode_rle_part(runs: Runs, bounds: [usize; 4], mut columns: Output<'_, u8>) -> PyResult<()> {
+    Ok(rle(runs)?.write_part(bounds, &mut columns)?)
+}
+
+/// Corners x, y of the outline of the largest part.
+#[pyfunction]
+pub(super) fn rle_outline(runs: Runs) -> PyResult<Vec<[u32; 2]>> {
+    Ok(rle(runs)?.outline())
 }
 
 /// Text form of the union or the intersection.
@@ -85,4 +109,35 @@ pub(super) fn fill_polygons<'py>(
         })?;
         done.into_iter().collect::<Result<()>>()
     })?)
+}
+
+/// Fills masks (n, H, W), which are zero, with 1 inside objects.
+#[pyfunction]
+pub(super) fn instance_masks<'py>(
+    py: Python<'py>,
+    objects: Objects<'py>,
+    placing: Placing,
+    mut filled: Output<'py, u8>,
+    threads: usize,
+) -> PyResult<()> {
+    let (instances, filled) = (instances(&objects, placing), &mut filled[..]);
+    Ok(py.detach(|| instances.fill(filled, threads))?)
+}
+
+/// Text forms of the masks of objects.
+#[pyfunction]
+pub(super) fn instance_rles<'py>(
+    py: Python<'py>,
+    objects: Objects<'py>,
+    placing: Placing,
+    threads: usize,
+) -> PyResult<Vec<String>> {
+    let instances = instances(&objects, placing);
+    Ok(py.detach(|| Ok::<_, Error>(instances.trace(threads)?.iter().map(Rle::to_text).collect()))?)
+}
+
+/// The objects of these tensors.
+fn instances<'a>((coefs, protos, boxes): &'a Objects<'_>, placing: Placing) -> Instances<'a> {
+    let (shape, size, (gain, left, top)) = placing;
+    Instances { coefs, protos, shape, boxes: boxes.as_chunks().0, size, gain, padding: (left, top) }
 }

@@ -26,6 +26,8 @@ mod _rust {
     #[pymodule_export]
     use super::masks::{decode_rle, encode_rle, fill_polygons, merge_rle, rle_area, rle_from_polygon};
     #[pymodule_export]
+    use super::masks::{decode_rle_part, instance_masks, instance_rles, rle_bounds, rle_outline};
+    #[pymodule_export]
     use super::nms::{fuse_boxes, nms_boxes, nms_head};
     #[pymodule_export]
     use super::scan::{cpu_level, scan_backward, scan_forward, thread_owner};
