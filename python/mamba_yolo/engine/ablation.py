@@ -119,14 +119,15 @@ def _keep_settings(folder: Path, config: TrainConfig, train_set: Dataset) -> Non
 
 def _shared(config: TrainConfig, train_set: Dataset) -> dict[str, Any]:
     """As plain values, as they come back from JSON."""
-    plain = to_dict(config)
-    options = {name: value for name, value in {**plain, **plain.pop("augment")}.items() if name not in OWN}
+    options = to_dict(config)
+    options |= options.pop("augment")
     data = {
         "data": str(Path(config.data).resolve()),
         "training images": len(train_set),
         "classes": [*train_set.names.values()],
     }
-    shared: dict[str, Any] = json.loads(json.dumps({**options, **data}))
+    kept = {name: value for name, value in {**options, **data}.items() if name not in OWN}
+    shared: dict[str, Any] = json.loads(json.dumps(kept))
     return shared
 
 
