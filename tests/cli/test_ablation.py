@@ -67,7 +67,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path, capsys, stand_ins, monkeypatch)
     assert run(words(tmp_path, "only=base,mlp")) == 130
     out, err = capsys.readouterr()
     assert out == ""
-    assert "1 runs are finished" in err
+    assert "ablation: 1; the same command goes on" in err
     assert err.endswith("mamba-yolo: interrupted\n")
     assert "\n| base " in (tmp_path / "ablation" / "ablation.md").read_text(encoding="utf-8")
     assert run(words(tmp_path, "only=base,mlp")) == 0

@@ -49,7 +49,7 @@ def trained(monkeypatch, stand_ins):
 
 
 def suite(folder, **options):
-    return tiny.tiny_config(folder, model="n", name="suite", epochs=2, **options)
+    return tiny.tiny_config(folder, **{"model": "n", "name": "suite", "epochs": 2, **options})
 
 
 def figures(folder):
@@ -98,7 +98,7 @@ def test_an_interrupted_suite_goes_on_to_the_same_figures(tmp_path, trained, mon
     with pytest.raises(KeyboardInterrupt):
         run_rows(suite(tmp_path / "stopped"), ROWS, (0,))
     monkeypatch.setattr(tiny.TinyDetector, "forward", take)
-    assert "1 runs are finished in" in capsys.readouterr().err
+    assert "suite: 1; the same command goes on" in capsys.readouterr().err
     stopped = run_rows(suite(tmp_path / "stopped"), ROWS, (0,), progress=QUIET)
     assert trained[2:] == [("base-seed0", False), ("mlp-seed0", False), ("mlp-seed0", True)]
     assert figures(stopped) == figures(straight)
@@ -165,6 +165,18 @@ def test_other_data_under_the_same_name_is_refused(tmp_path, trained, monkeypatc
     monkeypatch.setattr(ablation, "open_dataset", lambda path, split: tiny.TinyDataset(9))
     with pytest.raises(ConfigError, match="training images 8, this one would have 9"):
         run_rows(suite(tmp_path), ROWS[:1], (0,), progress=QUIET)
+
+
+def test_settings_may_change_while_nothing_is_trained(tmp_path, trained, monkeypatch):
+    with pytest.raises(ConfigError, match="unknown model 'tt'"):
+        run_rows(suite(tmp_path, model="tt"), ROWS, (0,), progress=QUIET)
+    assert not (tmp_path / "suite").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny.TinyDetector, "forward", None)
+        with pytest.raises(TypeError):
+            run_rows(suite(tmp_path, lr0=0.5), ROWS[:1], (0,), progress=QUIET)
+    run_rows(suite(tmp_path), ROWS[:1], (0,), progress=QUIET)
+    assert json.loads((tmp_path / "suite/settings.json").read_text())["lr0"] == 0.01
 
 
 def test_device_and_threads_may_change(tmp_path, trained):

@@ -111,8 +111,6 @@ class ExportConfig:
 class BenchmarkConfig:
     """Options of `mamba-yolo benchmark`."""
 
-    suite: Suite = "latency"
-    """latency, or ablation: `mamba-yolo benchmark --suite ablation --help` lists its options."""
     model: tuple[str, ...] = ("mamba-yolo-n", "mamba-yolo-t")
     """Presets or weights files."""
     imgsz: tuple[int, ...] = (320, 640)
@@ -123,6 +121,8 @@ class BenchmarkConfig:
     """Timed repetitions, after one that is not."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    suite: Suite = "latency"
+    """latency, or ablation: `mamba-yolo benchmark --suite ablation --help` lists its options."""
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
 

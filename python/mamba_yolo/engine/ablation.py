@@ -7,6 +7,7 @@ no longer be compared. Test: tests/engine/test_ablation.py.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -27,7 +28,7 @@ from mamba_yolo.models.ablation import ABLATION, Row, row_config
 from mamba_yolo.models.detector import Detector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mamba_yolo.config import DetectorConfig, TrainConfig
     from mamba_yolo.data import Dataset
@@ -73,22 +74,19 @@ def run_rows(
     """
     reporter, folder = progress or Reporter(), Path(config.project) / config.name
     train_set = open_dataset(config.data, split="train")
+    networks = {row.name: row_config(row, config.model, len(train_set.names)) for row in rows}
     _keep_settings(folder, config, train_set)
     finished(folder)
     todo = [(row, seed) for seed in seeds for row in rows]  # one seed of all rows first: a table that fills evenly
-    for number, (row, seed) in enumerate(todo, 1):
-        run = folder / f"{row.name}-seed{seed}"
-        arch = row_config(row, config.model, len(train_set.names))
-        if _is_finished(run, arch):
-            continue
-        reporter.say(f"run {number} of {len(todo)}: {row.name}, seed {seed}")
-        try:
-            _train(dataclasses.replace(config, project=str(folder), name=run.name, seed=seed), arch, run, reporter)
-        except KeyboardInterrupt:
-            reporter.say(f"{len(measured(folder))} runs are finished in {folder}; the same command goes on")
-            raise
-        _write_result(run, row, seed)
-        finished(folder)
+    with _told_when_interrupted(folder, reporter):
+        for number, (row, seed) in enumerate(todo, 1):
+            run, arch = folder / f"{row.name}-seed{seed}", networks[row.name]
+            if not _is_finished(run, arch):
+                reporter.say(f"run {number} of {len(todo)}: {row.name}, seed {seed}")
+                own = dataclasses.replace(config, project=str(folder), name=run.name, seed=seed)
+                _train(own, arch, run, reporter)
+                _write_result(run, row, seed)
+                finished(folder)
     return folder
 
 
@@ -99,10 +97,20 @@ def measured(folder: Path) -> list[Measured]:
     return sorted((m for m in found if m.row in order), key=lambda m: (order[m.row], m.seed))
 
 
+@contextlib.contextmanager
+def _told_when_interrupted(folder: Path, reporter: Reporter) -> Iterator[None]:
+    """Say on Ctrl-C what is there, and that nothing more is needed to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        reporter.say(f"finished runs in {folder}: {len(measured(folder))}; the same command goes on")
+        raise
+
+
 def _keep_settings(folder: Path, config: TrainConfig, train_set: Dataset) -> None:
     """Write what all runs share, or compare it with what those of the folder had."""
     asked, path = _shared(config, train_set), folder / SETTINGS
-    if path.is_file():
+    if path.is_file() and any(folder.glob("*/weights/*.safetensors")):
         for name, old in json.loads(path.read_text(encoding="utf-8")).items():
             if name in asked and asked[name] != old:
                 raise ConfigError(
