@@ -105,29 +105,20 @@ def test_an_interrupted_suite_goes_on_to_the_same_figures(tmp_path, trained, mon
     tiny.assert_same_run(straight / "mlp-seed0", stopped / "mlp-seed0")
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="sends SIGKILL")
-@pytest.mark.parametrize("moment", [1, 3, 6, 8])
-def test_a_killed_suite_goes_on_to_the_same_figures(tmp_path, stand_ins, moment):
-    """Killed at a forward pass in training: before the first checkpoint of a run and after it."""
-    code = (
-        "import os, signal, sys; from engine import tiny; from mamba_yolo.engine import ablation\n"
-        "tiny.install(setattr); ablation.open_dataset = tiny.open_tiny; ablation.Detector = tiny.TinyDetector\n"
-        "from engine.test_ablation import QUIET, ROWS, suite\n"
-        "left, take = [int(sys.argv[2])], tiny.TinyDetector.forward\n"
-        "def killed(detector, images):\n"
-        "    left[0] -= detector.training\n"
-        "    if left[0] == 0: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return take(detector, images)\n"
-        "tiny.TinyDetector.forward = killed\n"
-        "ablation.run_rows(suite(sys.argv[1]), ROWS, (0,), progress=QUIET)\n"
-    )
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_killed_suite_goes_on_to_the_same_figures(tmp_path):
+    """Killed at a step of four of each run: before its first checkpoint, and after it."""
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code, str(tmp_path / "killed"), str(moment)]
-    assert subprocess.run(command, env=environment, check=False, timeout=120).returncode == -signal.SIGKILL
-    killed = run_rows(suite(tmp_path / "killed"), ROWS, (0,), progress=QUIET)
-    straight = run_rows(suite(tmp_path / "straight"), ROWS, (0,), progress=QUIET)
-    assert figures(killed) == figures(straight)
-    assert sorted(f.name for f in killed.iterdir() if f.is_dir()) == ["base-seed0", "mlp-seed0"]
+    moments = ["1", "3", "6", "8"]
+    command = [sys.executable, str(TESTS / "engine/suite_kills.py"), str(tmp_path), *moments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    straight = tmp_path / "straight/suite"
+    assert len(measured(straight)) == 2
+    for moment in moments:
+        killed = tmp_path / moment / "suite"
+        assert figures(killed) == figures(straight)
+        assert sorted(f.name for f in killed.iterdir() if f.is_dir()) == ["base-seed0", "mlp-seed0"]
 
 
 def test_a_run_stopped_between_its_end_and_its_result_needs_no_training(tmp_path, trained):
