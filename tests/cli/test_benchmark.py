@@ -15,6 +15,11 @@ def test_json(capsys):
         assert row["ms_per_image"] * row["images_per_s"] == pytest.approx(1000)
 
 
+def test_a_bare_word_is_a_model_and_the_suite_of_latencies_may_be_named(capsys):
+    assert run(["benchmark", "n", "imgsz=32", "runs=1", "device=cpu", "--suite", "latency", "--json"]) == 0
+    assert [row["model"] for row in json.loads(capsys.readouterr().out)["results"]] == ["n"]
+
+
 def test_wrong_size(capsys):
     assert run(["benchmark", "imgsz=100"]) == 1
     assert "multiple of 32" in capsys.readouterr().err

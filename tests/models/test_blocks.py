@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import conv2d, gelu, layer_norm, max_pool2d, silu
 
 from mamba_yolo.errors import ShapeError
-from mamba_yolo.models.blocks import ConvMlp, GatedMlp, Mlp, ResConvMlp, RGBlock, VisionClueMerge
+from mamba_yolo.models.blocks import C2f, ConvMlp, GatedMlp, Mlp, ResConvMlp, RGBlock, VisionClueMerge
 from mamba_yolo.models.layers import SPPF, ConvNormAct, DropPath, LayerNorm2d, recomputed
 
 
@@ -37,6 +37,18 @@ def test_channel_mlps_compute_their_formulas(x):
     mlp = RGBlock(8)
     h, v = pointwise(x, mlp.hidden).split(21, dim=1)
     torch.testing.assert_close(mlp(x), pointwise(gelu(local(h, mlp.depthwise) + h) * v, mlp.out))
+
+
+def test_c2f_joins_every_intermediate_map(x):
+    layer = C2f(8, 12, 2).eval()
+
+    def conv_norm_silu(x, part):
+        return silu(part.norm(conv2d(x, part.conv.weight, padding=part.conv.kernel_size[0] // 2)))
+
+    kept, passed = conv_norm_silu(x, layer.split).split(6, dim=1)
+    first = conv_norm_silu(conv_norm_silu(passed, layer.bottlenecks[0][0]), layer.bottlenecks[0][1])
+    second = conv_norm_silu(conv_norm_silu(first, layer.bottlenecks[1][0]), layer.bottlenecks[1][1])
+    torch.testing.assert_close(layer(x), conv_norm_silu(torch.cat([kept, passed, first, second], 1), layer.join))
 
 
 def test_layer_norm_is_over_channels(x):

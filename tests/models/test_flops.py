@@ -50,6 +50,19 @@ def test_count_equals_the_count_by_hand(name):
     assert got.flops == convolutions + scans
 
 
+def test_layers_are_what_hooks_on_layers_see():
+    detector = build_detector("n", num_classes=5)
+    seen = []
+    for module in detector.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda m, _, y: seen.append(2 * m.weight.numel() * y[0, 0].numel()))
+        if isinstance(module, VisionClueMerge):
+            module.register_forward_hook(lambda m, _, y: seen.append(2 * m.merge.conv.weight.numel() * y[0, 0].numel()))
+    with torch.no_grad():
+        detector.eval()(torch.zeros(1, 3, 64, 64))
+    assert summary(detector, 64).layer_flops == sum(seen)
+
+
 def test_parts_add_up():
     got = summary(build_detector("n-seg", num_classes=5), 128)
     assert sum(part.flops for part in got.parts) == got.flops

@@ -13,14 +13,19 @@ from mamba_yolo.visual.charts import (
     HEIGHT,
     LEFT,
     MOST_POINTS,
+    NAMES,
     RIGHT,
     TOP,
+    WIDE,
     WIDTH,
+    Interval,
     Line,
     _ticks,
     confusion_table,
     heat_map,
+    interval_chart,
     line_chart,
+    standalone,
 )
 
 
@@ -91,3 +96,21 @@ def test_confusion_table_counts_and_shares():
     assert "<b>" not in table
     assert re.findall(r"--share:([\d.]+)", table) == ["0.750", "1.000", "1.000", "0.250"]
     assert "3<small>75%</small>" in table
+
+
+def test_an_interval_has_its_dot_in_the_middle_and_ends_at_its_spread():
+    svg = ET.fromstring(interval_chart([Interval("first", 0.5, 0.1), Interval("a <b>", 0.3, 0.0)], "AP"))
+    assert [float(dot.get("cx")) for dot in svg.iter("circle")] == [
+        pytest.approx(NAMES + (WIDE - RIGHT - NAMES) * share, abs=0.06) for share in (2 / 3, 0)
+    ]
+    spreads = [path.get("d") for path in svg.iter("path") if path.get("class") == "spread"]
+    ends = [tuple(float(x) for x in re.fullmatch(r"M(\S+) \S+H(\S+)", d).groups()) for d in spreads]
+    assert ends[0] == (pytest.approx(NAMES + (WIDE - RIGHT - NAMES) / 3, abs=0.06), WIDE - RIGHT)
+    assert ends[1] == (NAMES, NAMES)
+    assert "a <b>" in [text.text for text in svg.iter("text")]
+
+
+def test_a_drawing_of_its_own_is_a_complete_svg_file():
+    svg = ET.fromstring(standalone(interval_chart([Interval("one", 1.0, 0.0)], "AP")))
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+    assert svg.find("{http://www.w3.org/2000/svg}style") is not None

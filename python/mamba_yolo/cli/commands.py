@@ -11,8 +11,10 @@ from typing import Any, Literal, NamedTuple
 from mamba_yolo.augmentation import AugmentConfig
 from mamba_yolo.checks import check_imgsz, check_range
 from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig
+from mamba_yolo.errors import ConfigError
 
 LabelFormat = Literal["yolo", "coco", "voc"]
+Suite = Literal["latency", "ablation"]
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ class BenchmarkConfig:
     """Timed repetitions, after one that is not."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    suite: Suite = "latency"
+    """latency, or ablation: `mamba-yolo benchmark --suite ablation --help` lists its options."""
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
 
@@ -128,6 +132,43 @@ class BenchmarkConfig:
             check_imgsz(side)
         check_range("batch", self.batch, 1, 10**6)
         check_range("runs", self.runs, 1, 10**6)
+
+
+@dataclass(frozen=True)
+class AblationConfig(TrainConfig):
+    """Options of `mamba-yolo benchmark --suite ablation`: those of train, for every row of the table."""
+
+    suite: Suite = "ablation"
+    """ablation: train the networks of the papers' ablations; without data, count their parameters and FLOPs."""
+    seeds: tuple[int, ...] = (0,)
+    """Every row is trained once with each."""
+    only: tuple[str, ...] = ()
+    """Only these rows of the table; empty means all."""
+    name: str = "ablation"
+    """Folder of the suite inside the project; the same command goes on in it."""
+    plots: bool = False
+    """Write report.html and pictures into the folder of every run."""
+    json: bool = False
+    """Print one JSON object on standard output and nothing else there."""
+
+    def __post_init__(self) -> None:
+        """Check every domain."""
+        super().__post_init__()
+        for name, instead in NOT_OF_A_SUITE.items():
+            if getattr(self, name) != getattr(TrainConfig, name):
+                raise ConfigError(f"{name} is not an option of the ablation suite: {instead}")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(f"seeds must be one or more different numbers, got {self.seeds}")
+        for seed in self.seeds:
+            check_range("seeds", seed, 0, 2**63 - 1)
+
+
+NOT_OF_A_SUITE = {
+    "seed": "give seeds=0,1",
+    "resume": "it goes on by itself, leave it out",
+    "variant": "it is a row of the table, give only=base,v2",
+    "initialization": "it is a row of the table, give only=base,mamba-init",
+}
 
 
 @dataclass(frozen=True)
@@ -153,6 +194,11 @@ COMMANDS = {
     "convert": Command(ConvertConfig, "Rewrite a data set as YOLO, COCO or VOC", "mamba_yolo.cli.convert"),
     "demo": Command(DemoConfig, "Train, validate and predict on packaged photographs", "mamba_yolo.cli.demo"),
     "export": Command(ExportConfig, "Write a model in another format (in a later version)", "mamba_yolo.cli.export"),
-    "benchmark": Command(BenchmarkConfig, "Time models on this machine", "mamba_yolo.cli.benchmark"),
+    "benchmark": Command(BenchmarkConfig, "Time models, or train the papers' ablations", "mamba_yolo.cli.benchmark"),
     "version": Command(VersionConfig, "Print the version", "mamba_yolo.cli.version"),
+}
+
+SUITES = {
+    "latency": COMMANDS["benchmark"],
+    "ablation": Command(AblationConfig, "Train the networks of the papers' ablations", "mamba_yolo.cli.ablation"),
 }

@@ -17,7 +17,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from mamba_yolo.checks import unknown_name
-from mamba_yolo.cli.commands import COMMANDS
+from mamba_yolo.cli.commands import COMMANDS, SUITES, Command
 from mamba_yolo.cli.console import Outcome, complain, show, show_json
 from mamba_yolo.cli.keyvalue import rewrite
 from mamba_yolo.errors import ConfigError, MambaYoloError, UsageError
@@ -69,15 +69,30 @@ def _dispatch(words: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise UsageError(unknown_name(name, COMMANDS).replace("option", "command", 1))
     if "-h" in words[1:] or "--help" in words[1:]:
-        _parse(name, ["--help"])
+        _parse(name, _command(name, words), ["--help"])
         return 0
-    config = _parse(name, rewrite(words[1:], COMMANDS[name].config))
-    module = importlib.import_module(COMMANDS[name].module)
+    command = _command(name, words)
+    config = _parse(name, command, rewrite(words[1:], command.config))
+    module = importlib.import_module(command.module)
     wants_json = getattr(config, "json", False)
     with contextlib.redirect_stdout(sys.stderr) if wants_json else contextlib.nullcontext():
         outcome: Outcome = module.run(config)
     (show_json if wants_json else show)(outcome)
     return outcome.code
+
+
+def _command(name: str, words: Sequence[str]) -> Command:
+    """The command of a name; `benchmark` is one of its suites."""
+    if name != "benchmark":
+        return COMMANDS[name]
+    suite = "latency"
+    for word, following in itertools.pairwise([*words, ""]):
+        option, assigned, value = word.removeprefix("--").partition("=")
+        if option == "suite":
+            suite = value if assigned else following
+    if suite not in SUITES:
+        raise UsageError(unknown_name(suite, SUITES).replace("option", "suite", 1))
+    return SUITES[suite]
 
 
 def _help() -> str:
@@ -96,11 +111,10 @@ def _help() -> str:
     )
 
 
-def _parse(name: str, words: list[str]) -> Any:
+def _parse(name: str, command: Command, words: list[str]) -> Any:
     """Options from uniform words; help is printed by tyro, its framed errors become one line."""
     import tyro  # 0.14 s, and not needed for the list of commands
 
-    command = COMMANDS[name]
     framed = io.StringIO()
     try:
         with contextlib.redirect_stderr(framed):

@@ -182,6 +182,12 @@ def load(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"{path}: damaged metadata ({error!r}); use another copy") from error
 
 
+def load_header(path: Path) -> Checkpoint:
+    """What one of our files says about itself, without its tensors."""
+    with safe_open(path, framework="pt") as file:
+        return _assemble({}, file.metadata())
+
+
 def saved_epoch(path: Path) -> int:
     """Finished epochs of a `last.safetensors`, without reading its tensors."""
     with safe_open(path, framework="pt") as file:

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mamba_yolo.checks import check_imgsz
 from mamba_yolo.models.detector import Detector
 from mamba_yolo.models.presets import preset_config
+from mamba_yolo.models.ss2d import SS2D
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,20 +34,22 @@ SCAN_OPERATORS = "mamba_yolo.scan_"  # how the names of the scan's operators in 
 
 @dataclass(frozen=True)
 class PaperFigures:
-    """What a paper's table says about a size: COCO, 80 classes, 640 px."""
+    """What a paper's table says about a size: COCO, 80 classes, 640 px; AP is None where only a plot shows it."""
 
     source: str
     parameters_m: float
     flops_g: float
+    ap: float | None = None
+    note: str = ""
 
 
 PAPER_FIGURES: dict[tuple[str, Variant], PaperFigures] = {
-    ("t", "v1"): PaperFigures("arXiv 2406.05835v1", 6.1, 14.3),
+    ("t", "v1"): PaperFigures("arXiv 2406.05835v1", 6.1, 14.3, 45.4, "the AP of v1 is quoted from later papers"),
     ("b", "v1"): PaperFigures("arXiv 2406.05835v1", 21.8, 49.7),
     ("l", "v1"): PaperFigures("arXiv 2406.05835v1", 57.6, 156.2),
-    ("t", "v2"): PaperFigures("AAAI 2025", 5.8, 13.2),
-    ("b", "v2"): PaperFigures("AAAI 2025", 19.1, 45.4),
-    ("l", "v2"): PaperFigures("AAAI 2025", 57.6, 156.2),
+    ("t", "v2"): PaperFigures("AAAI 2025", 5.8, 13.2, 44.5),
+    ("b", "v2"): PaperFigures("AAAI 2025", 19.1, 45.4, 49.1),
+    ("l", "v2"): PaperFigures("AAAI 2025", 57.6, 156.2, 52.1, "the paper prints the figures of v1 again"),
 }
 
 
@@ -68,6 +71,7 @@ class ModelSummary:
         parameters: all, the 16 fixed bin distances included, as in the published figures.
         flops: of one image of imgsz x imgsz, scan included.
         scan_flops: the scan's share.
+        projection_flops: share of the projections to step, B and C, which belong to no layer of torch.
         parts: the same per part, in the order of the data.
         imgsz: side of the image in pixels.
         convention: what is counted, and how.
@@ -77,10 +81,16 @@ class ModelSummary:
     parameters: int
     flops: int
     scan_flops: int
+    projection_flops: int
     parts: tuple[PartSummary, ...]
     imgsz: int
     convention: str
     paper: PaperFigures | None
+
+    @property
+    def layer_flops(self) -> int:
+        """What a counter of torch's layers sees: neither the scan nor its projections."""
+        return self.flops - self.scan_flops - self.projection_flops
 
 
 def summary(detector: Detector, imgsz: int = 640) -> ModelSummary:
@@ -96,6 +106,7 @@ def summary(detector: Detector, imgsz: int = 640) -> ModelSummary:
     check_imgsz(imgsz)
     with torch.device("meta"), torch.no_grad():
         twin = Detector(detector.config).eval()
+        projection_flops = _watch_projections(twin)
         with FlopCounterMode(display=False) as counter:
             twin(torch.empty(1, 3, imgsz, imgsz))
     counts = counter.get_flop_counts()
@@ -105,7 +116,9 @@ def summary(detector: Detector, imgsz: int = 640) -> ModelSummary:
         parts.append(PartSummary(name, _num_parameters(part), flops, scan_flops))
     flops, scan_flops = _totals(counts["Global"])
     paper = paper_figures(detector.config)
-    return ModelSummary(_num_parameters(twin), flops, scan_flops, tuple(parts), imgsz, CONVENTION, paper)
+    return ModelSummary(
+        _num_parameters(twin), flops, scan_flops, sum(projection_flops), tuple(parts), imgsz, CONVENTION, paper
+    )
 
 
 def paper_figures(config: DetectorConfig) -> PaperFigures | None:
@@ -131,6 +144,17 @@ def _parts(detector: Detector) -> Iterator[tuple[str, nn.Module]]:
     yield "head", detector.head
     if detector.mask_head is not None:
         yield "mask_head", detector.mask_head
+
+
+def _watch_projections(detector: Detector) -> list[int]:
+    """A list that grows by the FLOPs of every scan's input projection as images pass."""
+    seen: list[int] = []
+    for layer in detector.modules():
+        if isinstance(layer, SS2D):
+            layer.register_forward_hook(
+                lambda ss2d, _, y: seen.append(2 * ss2d.x_proj_weight.numel() * y.shape[2] * y.shape[3])
+            )
+    return seen
 
 
 def _totals(flops_by_operator: dict[object, int]) -> tuple[int, int]:

@@ -22,6 +22,11 @@ Array = npt.NDArray[Any]
 
 WIDTH, HEIGHT = 360, 220
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 36  # margins around the plot
+WIDE, NAMES, ROW_HEIGHT = 640, 170, 22  # of an interval chart: width, room for the names, height of a line
+FILE_STYLE = (
+    "text{font:12px sans-serif;fill:#333}path{fill:none}circle{fill:#2563c9}"
+    ".rule{stroke:#ddd}.first{stroke:#2563c9;stroke-dasharray:3 4}.spread{stroke:#2563c9;stroke-width:2}"
+)
 TICKS = 4
 MOST_POINTS = 240  # of a line; more cannot be seen at this size
 
@@ -50,6 +55,42 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str, *, unit_square
         path = tag("path", tag("title", line.name), d=_path(left, top), style=f"stroke:{line.colour}")
         parts.append(tag("g", path, class_="line bold" if line.bold else "line"))
     return _drawing(parts, f"{y_label or 'lines'} over {x_label}")
+
+
+class Interval(NamedTuple):
+    """A named value with its spread to both sides; 0 for none."""
+
+    name: str
+    middle: float
+    spread: float
+
+
+def interval_chart(rows: Sequence[Interval], x_label: str) -> Html:
+    """One line for each value, from top to bottom: a dot and its spread; a dashed rule at the first."""
+    ends = np.array([row.middle + side * row.spread for row in rows for side in (-1, 1)])
+    axis, bottom = _axis(ends), TOP + ROW_HEIGHT * len(rows)
+    parts = []
+    for value in _ticks(axis):
+        x = _across(value, axis)
+        parts.append(tag("path", d=f"M{x} {TOP}V{bottom}", class_="rule"))
+        parts.append(tag("text", f"{value:.4g}", x=x, y=bottom + 14, text_anchor="middle"))
+    if rows:
+        parts.append(tag("path", d=f"M{_across(rows[0].middle, axis)} {TOP}V{bottom}", class_="first"))
+    for i, row in enumerate(rows):
+        y = TOP + ROW_HEIGHT * (i + 0.5)
+        low, high = (_across(row.middle + side * row.spread, axis) for side in (-1, 1))
+        parts.append(tag("text", row.name, x=NAMES - 12, y=y, dy=4, text_anchor="end"))
+        parts.append(tag("path", d=f"M{low} {y}H{high}", class_="spread"))
+        parts.append(tag("circle", cx=_across(row.middle, axis), cy=y, r=4))
+    parts.append(tag("text", x_label, x=(NAMES + WIDE - RIGHT) / 2, y=bottom + 30, text_anchor="middle"))
+    return tag("svg", *parts, viewBox=f"0 0 {WIDE} {bottom + BOTTOM}", role="img", aria_label=x_label, class_="chart")
+
+
+def standalone(drawing: Html) -> str:
+    """A drawing as an SVG file of its own, dark on white."""
+    opening, rest = drawing.split(">", 1)
+    back = tag("rect", width="100%", height="100%", fill="white")
+    return f'{opening} xmlns="http://www.w3.org/2000/svg">{tag("style", Html(FILE_STYLE))}{back}{rest}\n'
 
 
 def heat_map(counts: Array, x_label: str, y_label: str, *, downwards: bool = False) -> Html:
@@ -127,6 +168,11 @@ def _grid(
     if y_label:
         parts.append(tag("text", y_label, transform=turned, text_anchor="middle"))
     return tag("g", *parts, class_="grid")
+
+
+def _across(value: float, axis: tuple[float, float]) -> str:
+    """Horizontal place in an interval chart."""
+    return _short(_place(np.array(value), axis, NAMES, WIDE - RIGHT))
 
 
 def _place(values: Array, axis: tuple[float, float], start: float, end: float) -> Array:
