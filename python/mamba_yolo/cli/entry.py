@@ -71,8 +71,9 @@ def _dispatch(words: Sequence[str]) -> int:
     if "-h" in words[1:] or "--help" in words[1:]:
         _parse(name, ["--help"])
         return 0
-    config = _parse(name, rewrite(words[1:], COMMANDS[name].config))
-    module = importlib.import_module(COMMANDS[name].module)
+    command = COMMANDS[name]
+    config = _parse(name, rewrite(words[1:], command.config, command.num_bare))
+    module = importlib.import_module(command.module)
     wants_json = getattr(config, "json", False)
     with contextlib.redirect_stdout(sys.stderr) if wants_json else contextlib.nullcontext():
         outcome: Outcome = module.run(config)
