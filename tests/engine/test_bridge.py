@@ -39,7 +39,7 @@ def test_golden_file_becomes_ours_with_equal_outputs(task, tmp_path):
     torch.testing.assert_close(decode(raw), expected["decoded"], rtol=1e-3, atol=1e-3)
     if task == "segment":
         assert_close_to_scale(raw.mask_coefs, expected["mask_coefs"], OF_SCALE)
-        assert_close_to_scale(raw.protos, expected["protos"], OF_SCALE)
+        assert_close_to_scale(raw.protos, expected["protos"], 1e-4)  # two roundings, opposite each other
 
 
 @pytest.mark.parametrize("task", ["detect", "segment"])

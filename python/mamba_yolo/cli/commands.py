@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from mamba_yolo.augmentation import AugmentConfig
 from mamba_yolo.checks import check_imgsz, check_range
 from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig
+from mamba_yolo.explanation import ExplainConfig
 
 LabelFormat = Literal["yolo", "coco", "voc"]
 
@@ -148,6 +149,7 @@ COMMANDS = {
     "train": Command(TrainConfig, "Train a detector on your photographs", "mamba_yolo.cli.train"),
     "val": Command(ValConfig, "Measure a model on a data set", "mamba_yolo.cli.val"),
     "predict": Command(PredictConfig, "Find objects in images and draw them", "mamba_yolo.cli.predict"),
+    "explain": Command(ExplainConfig, "Draw what a model looks at in a photograph", "mamba_yolo.cli.explain"),
     "info": Command(InfoConfig, "Count parameters and FLOPs of a model", "mamba_yolo.cli.info"),
     "doctor": Command(DoctorConfig, "Show what this machine will use, and test it", "mamba_yolo.cli.doctor"),
     "check": Command(CheckConfig, "Look for faults in a data set", "mamba_yolo.cli.check"),
