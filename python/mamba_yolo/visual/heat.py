@@ -48,7 +48,8 @@ def heat(values: Floats, gamma: float = 1.0) -> Picture:
     levels = _scaled(values) ** gamma * (len(RAMP) - 1)
     below = np.minimum(levels.astype(int), len(RAMP) - 2)
     part = (levels - below)[..., None]
-    return np.rint(RAMP[below] * (1 - part) + RAMP[below + 1] * part).astype(np.uint8)
+    coloured: Picture = np.rint(RAMP[below] * (1 - part) + RAMP[below + 1] * part).astype(np.uint8)
+    return coloured
 
 
 def heat_over(image: Picture, values: Floats, gamma: float = 1.0) -> Picture:
@@ -61,7 +62,8 @@ def heat_over(image: Picture, values: Floats, gamma: float = 1.0) -> Picture:
     """
     opacity = (_scaled(values) ** gamma)[..., None]
     grey = GREY_SHARE * image.mean(axis=2, keepdims=True) + np.zeros(3)
-    return np.rint(grey * (1 - opacity) + heat(values, gamma) * opacity).astype(np.uint8)
+    blended: Picture = np.rint(grey * (1 - opacity) + heat(values, gamma) * opacity).astype(np.uint8)
+    return blended
 
 
 def framed(picture: Picture, sides: Sequence[int]) -> Picture:
