@@ -53,14 +53,14 @@ def test_fields_of_several_maps_of_one_graph():
 def test_square_that_holds_a_share(share, side):
     field = torch.zeros(20, 20)
     field[7:14, 7:14] = 1
-    assert side_holding(share, field) == side
+    assert side_holding(share, field, 10) == side
 
 
 def test_a_share_near_the_border_and_of_nothing():
     field = torch.zeros(8, 8)
     field[0, 0] = 1
-    assert side_holding(0.5, field) == 9
-    assert side_holding(0.5, torch.zeros(8, 8)) == 1
+    assert side_holding(0.5, field, 4) == 9
+    assert side_holding(0.5, torch.zeros(8, 8), 4) == 1
 
 
 # Directions -------------------------------------------------------------------------------------------------------

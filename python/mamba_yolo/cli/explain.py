@@ -32,8 +32,8 @@ def run(config: ExplainConfig) -> Outcome:
 
 def _sides(seen: Explanation) -> list[tuple[int, ...]]:
     """Per stage, sides that hold half and 95 % of the field, with these weights and then with random ones."""
-    before = [field_sides(field) for field in seen.fields_before] or [()] * len(seen.fields)
-    return [(*field_sides(field), *sides) for field, sides in zip(seen.fields, before, strict=True)]
+    rows = zip(*[fields for fields in (seen.fields, seen.fields_before) if fields], strict=True)
+    return [tuple(px for field in row for px in field_sides(field, i)) for i, row in enumerate(rows, 1)]
 
 
 def _plain(seen: Explanation) -> dict[str, Any]:

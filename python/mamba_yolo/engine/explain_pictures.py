@@ -12,6 +12,7 @@ import torch
 
 from mamba_yolo.errors import SaveError
 from mamba_yolo.models.attribution import side_holding
+from mamba_yolo.models.detector import STAGE_STRIDES
 from mamba_yolo.visual.draw import draw_detections, grid
 from mamba_yolo.visual.heat import framed, heat, heat_over
 from mamba_yolo.visual.write import write_picture
@@ -55,16 +56,22 @@ def draw_fields(explanation: Explanation) -> Picture:
     cells, titles = [], []
     for what, fields in (("random weights", explanation.fields_before), ("these weights", explanation.fields)):
         for stage, field in enumerate(fields, 1):
-            half, most = field_sides(field)
-            cells.append(framed(heat(field, DIM), (half, most)))
+            half, most = field_sides(field, stage)
+            cells.append(framed(heat(field, DIM), (half, most), _centre(field, stage)))
             titles.append(f"stage {stage}, {what}: half in {half} px, 95 % in {most}")
     return grid(cells, titles, columns=len(explanation.fields), cell=(CELL_PX, CELL_PX))
 
 
-def field_sides(field: Floats) -> tuple[int, int]:
-    """Sides in pixels of the squares around the centre that hold half and 95 % of a receptive field."""
-    tensor = torch.from_numpy(field)
-    return side_holding(HALF, tensor), side_holding(MOST, tensor)
+def field_sides(field: Floats, stage: int) -> tuple[int, int]:
+    """Sides in pixels of the squares around the centre cell that hold half and 95 % of a stage's receptive field."""
+    tensor, centre = torch.from_numpy(field), _centre(field, stage)
+    return side_holding(HALF, tensor, centre), side_holding(MOST, tensor, centre)
+
+
+def _centre(field: Floats, stage: int) -> int:
+    """Pixel in the middle of the centre cell of a stage, 1 to 4."""
+    stride = STAGE_STRIDES[stage - 1]
+    return len(field) // stride // 2 * stride + stride // 2
 
 
 def draw_directions(explanation: Explanation) -> Picture:

@@ -42,21 +42,21 @@ def receptive_field(features: Tensor, images: Tensor) -> Tensor:
     return gradient.abs().sum(dim=1).mean(dim=0)
 
 
-def side_holding(share: float, field: Tensor) -> int:
-    """Side in pixels of the smallest square around the centre that holds a share of a receptive field.
+def side_holding(share: float, field: Tensor, centre: int) -> int:
+    """Side in pixels of the smallest square around a pixel that holds a share of a receptive field.
 
     Args:
         share: in 0..1.
         field: (H, W) not negative, as from `receptive_field`.
+        centre: row and column of the pixel.
     """
-    height, width = field.shape
-    whole = field.sum()
-    for half in range(max(height, width) // 2 + 1):
-        rows = slice(max(height // 2 - half, 0), height // 2 + half + 1)
-        columns = slice(max(width // 2 - half, 0), width // 2 + half + 1)
-        if field[rows, columns].sum() >= share * whole:
+    wanted = share * float(field.sum())
+    largest = max(*field.shape, centre)
+    for half in range(largest):
+        inside = slice(max(centre - half, 0), centre + half + 1)
+        if float(field[inside, inside].sum()) >= wanted:
             return 2 * half + 1
-    return max(height, width)
+    return 2 * largest + 1
 
 
 @torch.no_grad()

@@ -66,16 +66,15 @@ def heat_over(image: Picture, values: Floats, gamma: float = 1.0) -> Picture:
     return blended
 
 
-def framed(picture: Picture, sides: Sequence[int]) -> Picture:
-    """Squares of the given sides in pixels around the centre, on a copy."""
+def framed(picture: Picture, sides: Sequence[int], centre: int) -> Picture:
+    """Squares of the given sides in pixels around the pixel in that row and column, on a copy."""
     canvas = Image.fromarray(picture)
     pen = ImageDraw.Draw(canvas)
     height, width = picture.shape[:2]
     line = max(1, round(0.004 * (height + width) / 2))
     for side in sides:
         half = side // 2
-        corners = (width // 2 - half, height // 2 - half, width // 2 + half, height // 2 + half)
-        pen.rectangle(corners, outline=FRAME_COLOUR, width=line)
+        pen.rectangle((centre - half, centre - half, centre + half, centre + half), outline=FRAME_COLOUR, width=line)
     return np.array(canvas)
 
 
