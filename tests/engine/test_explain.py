@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.nn import functional
 
 from mamba_yolo import MambaYOLO
+from mamba_yolo.data import decode_image
 from mamba_yolo.engine.explain import class_index
 from mamba_yolo.engine.explain_pictures import field_sides, save_explanation
 from mamba_yolo.errors import ConfigError, MissingFileError
@@ -34,6 +34,9 @@ def model():
         wanted[i, 0, (y + 10) // 8, (x + 10) // 8] = 1
     optimizer = torch.optim.AdamW(model.module.parameters(), lr=3e-3)
     model.module.train()
+    for module in model.module.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.3  # the usual 0.03 would need more steps
     for _ in range(STEPS):
         loss = functional.binary_cross_entropy_with_logits(
             model.module(images).levels[0][:, 64:], wanted, pos_weight=torch.tensor(20.0)
@@ -50,13 +53,16 @@ def seen(model):
     return model.explain(picture(PLACES[1]), imgsz=SIDE, target="red", conf=0.9)
 
 
-def test_activation_peaks_inside_the_planted_object(seen):
-    y, x = np.unravel_index(seen.activation.argmax(), seen.activation.shape)
+def test_activation_lies_on_the_planted_object(seen):
+    """Its centre of mass inside the square, its peak at most one cell of the finest map (8 px) away from it."""
     top, left = PLACES[1]
-    assert top - 4 <= y < top + 24
-    assert left - 4 <= x < left + 24
-    inside = seen.activation[top - 4 : top + 24, left - 4 : left + 24].mean()
-    assert inside > 3 * seen.activation.mean()
+    rows, columns = np.indices(seen.activation.shape)
+    total = seen.activation.sum()
+    assert top <= (rows * seen.activation).sum() / total < top + 20
+    assert left <= (columns * seen.activation).sum() / total < left + 20
+    y, x = np.unravel_index(seen.activation.argmax(), seen.activation.shape)
+    assert top - 8 <= y < top + 28
+    assert left - 8 <= x < left + 28
 
 
 def test_shapes_and_facts(seen):
@@ -93,9 +99,10 @@ def test_maps_are_cut_to_a_wide_photograph(model):
 def test_pictures(seen, tmp_path):
     paths = save_explanation(seen, tmp_path)
     assert [p.name for p in paths] == ["receptive_field.png", "directions.png", "activation.png", "overview.png"]
-    sizes = [Image.open(p).size for p in paths]
-    assert sizes[3] == (max(w for w, _ in sizes[:3]), sum(h for _, h in sizes[:3]))
-    assert all(np.asarray(Image.open(p)).std() > 10 for p in paths)
+    pictures = [decode_image(path) for path in paths]
+    heights, widths, _ = zip(*(p.shape for p in pictures), strict=True)
+    assert (heights[3], widths[3]) == (sum(heights[:3]), max(widths[:3]))
+    assert all(p.std() > 10 for p in pictures)
 
 
 def test_targets():
