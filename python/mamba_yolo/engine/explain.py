@@ -21,6 +21,7 @@ from mamba_yolo.engine.sources import photos
 from mamba_yolo.errors import ConfigError
 from mamba_yolo.models import Detector, decode, fuse
 from mamba_yolo.models.attribution import class_activation, direction_responses, receptive_field
+from mamba_yolo.models.ss2d import SS2D
 from mamba_yolo.ops import nms_head
 from mamba_yolo.results import NUM_BOX_COLUMNS
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mamba_yolo.explanation import ExplainConfig
-    from mamba_yolo.models.ss2d import SS2D
     from mamba_yolo.types import RawDetections
 
     Floats = npt.NDArray[np.float32]
@@ -89,7 +89,7 @@ class _Target(NamedTuple):
     """Places of the network's output that are explained: (A,) true where, their class, and the boxes (n, 6) there."""
 
     chosen: Tensor
-    index: int
+    number: int
     boxes: Tensor
 
 
@@ -114,7 +114,7 @@ def explain(detector: Detector, names: Mapping[int, str], source: Any, config: E
     first, stage = placed[0], config.stage
     seen = _look(fuse(detector), inputs[0], stage)
     target = _find(decode(seen.raw).detach(), detector.config.num_classes, wanted, config.conf)
-    logits_A = torch.cat([level[0, 4 * NUM_BINS + target.index].flatten() for level in seen.raw.levels])
+    logits_A = torch.cat([level[0, 4 * NUM_BINS + target.number].flatten() for level in seen.raw.levels])
     activation = class_activation(logits_A[target.chosen].sum(), seen.maps, (config.imgsz, config.imgsz))
     return Explanation(
         path=shown[0].path,
@@ -126,7 +126,7 @@ def explain(detector: Detector, names: Mapping[int, str], source: Any, config: E
         stage=stage,
         responses=first.cut(direction_responses(seen.scan, seen.scan_input)[0]).cpu().numpy(),
         activation=first.resized(activation).cpu().numpy(),
-        target=target.index,
+        target=target.number,
         score=float(logits_A[target.chosen].max().detach().sigmoid()),
         boxes=first.boxes(target.boxes.cpu()).numpy(),
     )
@@ -185,7 +185,7 @@ def _look(network: Detector, image: Tensor, stage: int) -> _Seen:
     for module in backbone.stages:
         module.register_forward_hook(lambda _module, _input, out: stages.append(out))
     backbone.register_forward_hook(lambda _module, _input, out: maps.extend(out[-len(network.strides) :]))
-    scan: SS2D = backbone.stages[stage - 1].get_submodule(f"{len(backbone.stages[stage - 1]) - 1}.scans")[-1]
+    scan = [module for module in backbone.stages[stage - 1].modules() if isinstance(module, SS2D)][-1]
     scan.register_forward_pre_hook(lambda _module, inputs: scan_input.append(inputs[0]))
     image = image.clone().requires_grad_()
     return _Seen(image, network(image), stages, maps, scan, scan_input[0])

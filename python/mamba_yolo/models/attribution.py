@@ -51,7 +51,7 @@ def side_holding(share: float, field: Tensor, centre: int) -> int:
         centre: row and column of the pixel.
     """
     wanted = share * float(field.sum())
-    largest = max(*field.shape, centre)
+    largest: int = max(*field.shape, centre)
     for half in range(largest):
         inside = slice(max(centre - half, 0), centre + half + 1)
         if float(field[inside, inside].sum()) >= wanted:
@@ -74,14 +74,14 @@ def direction_responses(ss2d: SS2D, x: Tensor) -> Tensor:
     """
     (x_BLD, proj, dt_weight, dt_bias, A_logs, Ds, height, width), _ = ss2d.scan_arguments(x)
     num_states = A_logs.shape[1]
-    proj_BLKP = proj.unflatten(2, (NUM_DIRECTIONS, -1))
+    proj_BLKP = proj.reshape(*proj.shape[:2], NUM_DIRECTIONS, -1)
     responses = []
     for k in range(NUM_DIRECTIONS):
         alone = torch.zeros_like(proj_BLKP)
         alone[..., :-num_states] = proj_BLKP[..., :-num_states]  # all of dt and B
         alone[:, :, k] = proj_BLKP[:, :, k]
         y_BLD = ss2d_scan(x_BLD, alone.flatten(2), dt_weight, dt_bias, A_logs, torch.zeros_like(Ds), height, width)
-        responses.append(y_BLD.square().mean(dim=2).sqrt().unflatten(1, (height, width)))
+        responses.append(y_BLD.square().mean(dim=2).sqrt().reshape(-1, height, width))
     return torch.stack(responses, dim=1)
 
 
