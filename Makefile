@@ -46,7 +46,7 @@ test-python: build
 	$(BIN)/python -m pytest -q
 
 SECONDS ?= 60
-fuzz: build ## Damage pictures, labels, masks and boxes, SECONDS=60 each
+fuzz: build ## Damage pictures, labels, masks, boxes and checkpoints, SECONDS=60 each
 	cd tests && ../$(BIN)/python -m fuzz $(SECONDS)
 
 lint: build ## Check style: ruff, rustfmt, clippy, import layers

@@ -15,6 +15,7 @@ from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig, from_flat
 from mamba_yolo.data import Loader, open_dataset
 from mamba_yolo.engine.checkpoint import load_model
 from mamba_yolo.engine.device import pick_device
+from mamba_yolo.engine.explain import Explanation, explain
 from mamba_yolo.engine.pictures import Pictures
 from mamba_yolo.engine.predict import predict, save_results
 from mamba_yolo.engine.progress import Reporter
@@ -23,6 +24,7 @@ from mamba_yolo.engine.runs import new_run_folder
 from mamba_yolo.engine.train import train
 from mamba_yolo.engine.validate import validate
 from mamba_yolo.errors import NotYetError
+from mamba_yolo.explanation import ExplainConfig
 from mamba_yolo.losses.detection import DetectionLoss
 from mamba_yolo.models import flops
 
@@ -153,6 +155,17 @@ class MambaYOLO:
             Pictures(Reporter()).draw_figures(self.run_dir, metrics)
             report_validation(config, metrics, dataset, self.run_dir)
         return metrics
+
+    def explain(self, source: Any, **options: Any) -> Explanation:
+        """Show what the network looks at: receptive fields, responses of the scan's directions, class activation.
+
+        Args:
+            source: a photograph in any form that predict takes; of several the first is explained.
+            options: fields of `ExplainConfig`: target, stage, imgsz, conf, …; nothing is written, see
+                `engine.explain_pictures.save_explanation`.
+        """
+        config = from_flat(ExplainConfig, options)
+        return explain(self._on(config.device), self.names, source, config)
 
     def info(self, imgsz: int = 640) -> Any:
         """Parameters and FLOPs (scan counted), in total and per stage, at a square image size."""

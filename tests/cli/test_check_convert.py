@@ -6,9 +6,13 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 from mamba_yolo.cli.demo import DATA
 from mamba_yolo.cli.entry import run
+from mamba_yolo.models import build_detector
+from mamba_yolo.models.official import export_state_dict
+from official_files import official_bytes
 
 
 @pytest.fixture
@@ -54,9 +58,26 @@ def test_convert_and_check_again(capsys, tmp_path):
     assert (data["format"], data["splits"]["train"]["boxes"]) == ("coco", 767)
 
 
+def test_convert_weights_both_ways(capsys, tmp_path):
+    state = export_state_dict(build_detector("n", 3).state_dict())
+    (tmp_path / "official.pt").write_bytes(official_bytes(state, ["thrips", "aphid", "mite"]))
+    ours, back = tmp_path / "ours.safetensors", tmp_path / "back.safetensors"
+    assert run(["convert", str(tmp_path / "official.pt"), str(ours)]) == 0
+    out = capsys.readouterr().out
+    assert "mamba-yolo-n v1, 3 classes: thrips, aphid, mite" in out
+    assert "(ours)" in out
+    assert run(["convert", f"source={ours}", f"target={back}"]) == 0
+    assert "(official key names)" in capsys.readouterr().out
+    assert load_file(back).keys() == state.keys()
+    assert run(["convert", str(tmp_path / "official.pt"), str(ours)]) == 1
+    assert "exists already; remove it or choose another target" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["convert", "a.pt", "b.pt"], "weights are written as .safetensors"),
+        (["convert", "a.pt", "b.safetensors"], "a.pt: no such file"),
         (["check"], "data is missing"),
         (["check", "nowhere"], "nowhere: no such file or folder"),
         (["check", str(DATA), "--show", "copy_paste=0.5"], "copy_paste=0.5 needs polygons"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mamba_yolo.cli.commands import BenchmarkConfig, VersionConfig
+from mamba_yolo.cli.commands import BenchmarkConfig, ConvertConfig, VersionConfig
 from mamba_yolo.cli.keyvalue import rewrite
 from mamba_yolo.config import PredictConfig, TrainConfig
 from mamba_yolo.errors import ConfigError, UsageError
@@ -92,3 +92,12 @@ def test_a_command_without_options_takes_none():
 def test_missing_and_impossible_values(words, match):
     with pytest.raises(ConfigError, match=match):
         rewrite(words, TrainConfig)
+
+
+def test_as_many_bare_words_as_the_command_allows():
+    assert rewrite(["a.pt", "b.safetensors"], ConvertConfig, 2) == ["--source=a.pt", "--target=b.safetensors"]
+    assert rewrite(["a", "target=b", "to=coco"], ConvertConfig, 2) == ["--source=a", "--target=b", "--to=coco"]
+    with pytest.raises(UsageError, match="unexpected 'c'"):
+        rewrite(["a", "b", "c"], ConvertConfig, 2)
+    with pytest.raises(UsageError, match="unexpected 'b'"):
+        rewrite(["a", "b"], PredictConfig)

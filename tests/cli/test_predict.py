@@ -24,7 +24,7 @@ def test_pictures_and_json(here, capsys):
     assert "photos/a.png 60x40" in out.replace("\\", "/")
     assert "4 objects in 2 images" in out
     folder = here / "runs" / "predict"
-    assert sorted(p.name for p in folder.iterdir()) == ["a.jpg", "b.jpg", "predictions.json"]
+    assert sorted(p.name for p in folder.iterdir()) == ["a.jpg", "b.jpg", "coco.json", "predictions.json"]
     assert len(json.loads((folder / "predictions.json").read_text())) == 2
 
 

@@ -14,7 +14,7 @@ import signal
 import time
 import traceback
 
-TARGETS = ["decode", "labels", "rle", "nms"]
+TARGETS = ["decode", "labels", "rle", "nms", "checkpoint"]
 MAX_CPU_SECONDS = 2.0
 MAX_WALL_SECONDS = 60.0
 MAX_BYTES = 1 << 30

@@ -157,6 +157,8 @@ def hostile_pickles(marker):
         "tuple key": b"\x80\x02})Ns.",
         "build of a number": b"\x80\x02K\x01}b.",
         "endless memo": b"\x80\x02h\x05.",
+        "nothing": b"\x80\x02.",
+        "an open mark": b"\x80\x02N(.",
     }
 
 

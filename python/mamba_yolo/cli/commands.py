@@ -12,6 +12,7 @@ from mamba_yolo.augmentation import AugmentConfig
 from mamba_yolo.checks import check_imgsz, check_range
 from mamba_yolo.config import PredictConfig, TrainConfig, ValConfig
 from mamba_yolo.errors import ConfigError
+from mamba_yolo.explanation import ExplainConfig
 
 LabelFormat = Literal["yolo", "coco", "voc"]
 Suite = Literal["latency", "ablation"]
@@ -78,11 +79,11 @@ class ConvertConfig:
     """Options of `mamba-yolo convert`."""
 
     source: str = ""
-    """Data set to read: data.yaml, a folder, or an annotation file."""
+    """Data set (data.yaml, a folder, an annotation file), an official .pt, or a .safetensors of ours."""
     target: str = ""
-    """Folder to write; it must not exist yet, or be empty."""
+    """Folder to write, which must not exist yet, or be empty; of weights the .safetensors to write."""
     to: LabelFormat = "yolo"
-    """Format to write."""
+    """Format to write a data set in; official weights become ours, ours get official key names."""
 
 
 @dataclass(frozen=True)
@@ -177,21 +178,23 @@ class VersionConfig:
 
 
 class Command(NamedTuple):
-    """Options, one line of help, and the module of `mamba_yolo.cli` whose `run(config)` does it."""
+    """Options, one line of help, the module of `mamba_yolo.cli` whose `run(config)` does it, options without names."""
 
     config: type[Any]
     summary: str
     module: str
+    num_bare: int = 1
 
 
 COMMANDS = {
     "train": Command(TrainConfig, "Train a detector on your photographs", "mamba_yolo.cli.train"),
     "val": Command(ValConfig, "Measure a model on a data set", "mamba_yolo.cli.val"),
     "predict": Command(PredictConfig, "Find objects in images and draw them", "mamba_yolo.cli.predict"),
+    "explain": Command(ExplainConfig, "Draw what a model looks at in a photograph", "mamba_yolo.cli.explain"),
     "info": Command(InfoConfig, "Count parameters and FLOPs of a model", "mamba_yolo.cli.info"),
     "doctor": Command(DoctorConfig, "Show what this machine will use, and test it", "mamba_yolo.cli.doctor"),
     "check": Command(CheckConfig, "Look for faults in a data set", "mamba_yolo.cli.check"),
-    "convert": Command(ConvertConfig, "Rewrite a data set as YOLO, COCO or VOC", "mamba_yolo.cli.convert"),
+    "convert": Command(ConvertConfig, "Rewrite a data set, or official weights", "mamba_yolo.cli.convert", num_bare=2),
     "demo": Command(DemoConfig, "Train, validate and predict on packaged photographs", "mamba_yolo.cli.demo"),
     "export": Command(ExportConfig, "Write a model in another format (in a later version)", "mamba_yolo.cli.export"),
     "benchmark": Command(BenchmarkConfig, "Time models, or train the papers' ablations", "mamba_yolo.cli.benchmark"),

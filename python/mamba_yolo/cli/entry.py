@@ -72,7 +72,7 @@ def _dispatch(words: Sequence[str]) -> int:
         _parse(name, _command(name, words), ["--help"])
         return 0
     command = _command(name, words)
-    config = _parse(name, command, rewrite(words[1:], command.config))
+    config = _parse(name, command, rewrite(words[1:], command.config, command.num_bare))
     module = importlib.import_module(command.module)
     wants_json = getattr(config, "json", False)
     with contextlib.redirect_stdout(sys.stderr) if wants_json else contextlib.nullcontext():

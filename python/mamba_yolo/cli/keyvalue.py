@@ -1,8 +1,8 @@
 """The words after a command, in every spelling, made uniform for tyro.
 
 `epochs=3`, `--epochs 3`, `--epochs=3` → `--epochs=3`; `resume=True`, `--resume` → `--resume`; `classes=0,2`,
-`--classes 0 2` → `--classes 0 2`; `weight-decay` is `weight_decay`; a first bare word is the command's first option.
-Test: tests/cli/test_keyvalue.py.
+`--classes 0 2` → `--classes 0 2`; `weight-decay` is `weight_decay`; bare words are the
+command's first options, as many as it allows. Test: tests/cli/test_keyvalue.py.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 _ASSIGNMENT = re.compile(r"(?:--)?([A-Za-z][\w-]*)=(.*)", re.DOTALL)
 
 
-def rewrite(words: Sequence[str], config_class: type[Any]) -> list[str]:
+def rewrite(words: Sequence[str], config_class: type[Any], num_bare: int = 1) -> list[str]:
     """Make the words of a command uniform.
+
+    Args:
+        words: what follows the command's name.
+        config_class: the command's options.
+        num_bare: how many words may stand without a name, for the first options in their order.
 
     Raises:
         UsageError: an unknown option; the message offers the nearest name.
@@ -32,7 +37,7 @@ def rewrite(words: Sequence[str], config_class: type[Any]) -> list[str]:
     kinds = _kinds(config_class)
     rest = deque(words)
     uniform: list[str] = []
-    bare_taken = False
+    unnamed = deque(list(kinds)[:num_bare])
     while rest:
         word = rest.popleft()
         if assignment := _ASSIGNMENT.fullmatch(word):
@@ -45,11 +50,10 @@ def rewrite(words: Sequence[str], config_class: type[Any]) -> list[str]:
                 if _is_negated(word, kinds)
                 else _spell(name, kinds[name], _values(name, kinds, rest))
             )
-        elif bare_taken or not kinds:
+        elif not unnamed:
             raise UsageError(f"unexpected {word!r}; options are written as name=value or --name value")
         else:
-            bare_taken = True
-            name = next(iter(kinds))
+            name = unnamed.popleft()
             uniform += _spell(name, kinds[name], [word])
     return uniform
 

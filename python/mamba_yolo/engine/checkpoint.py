@@ -247,7 +247,7 @@ def fit_classes(
 def _official(path: Path) -> Checkpoint:
     official = read_checkpoint(path)
     arch = config_from_official(official.state_dict)
-    return Checkpoint(arch, official.names, convert_state_dict(official.state_dict))
+    return Checkpoint(arch, official.names, convert_state_dict(official.state_dict), official.imgsz)
 
 
 def _check_variant(path: Path, arch: DetectorConfig, variant: Variant | None) -> None:

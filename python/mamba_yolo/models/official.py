@@ -9,28 +9,30 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from mamba_yolo.boxes import NUM_BINS
+from mamba_yolo.checks import STRIDE_MULTIPLE_PX
 from mamba_yolo.config import DetectorConfig, from_flat
 from mamba_yolo.errors import CheckpointError, ConfigError
 from mamba_yolo.models.detector import STAGE_CHANNELS, Detector, scaled_channels, scaled_depth
+from mamba_yolo.models.module_graph import state_dict
 from mamba_yolo.models.official_keys import BINS_KEY, OFFICIAL_BINS_KEY, keys_by_official
-from mamba_yolo.models.pickle_reader import MAX_NAME_SHOWN, Node
+from mamba_yolo.models.pickle_names import Node
 from mamba_yolo.models.presets import SIZES, VARIANTS
 from mamba_yolo.models.torch_archive import read_torch_archive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from torch import Tensor
 
     from mamba_yolo.config import Task, Variant
 
 NUM_SHOWN = 5  # keys listed in an error before "and n more"
-MAX_MODULES = 10_000  # the largest network has under a thousand
+DEFAULT_IMGSZ, MAX_IMGSZ = 640, 65_536
 STAGE_INDICES = (1, 3, 5, 7)  # of the four stages in the official graph
 TASKS: dict[str, Task] = {"DetectionModel": "detect", "SegmentationModel": "segment"}
 
@@ -45,6 +47,8 @@ class OfficialCheckpoint:
         variant: v1 with local-spatial blocks, else v2.
         task: detect or segment.
         num_classes: as many as the class branch has outputs.
+        part: which weights these are: "ema", the averaged ones, where the file has them, else "model".
+        imgsz: side of the training images in pixels; 640 where the file does not say.
     """
 
     state_dict: dict[str, Tensor]
@@ -52,6 +56,8 @@ class OfficialCheckpoint:
     variant: Variant
     task: Task
     num_classes: int
+    part: Literal["ema", "model"]
+    imgsz: int
 
 
 def convert_state_dict(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -140,52 +146,27 @@ def _checkpoint(root: Any, *, max_elements: int) -> OfficialCheckpoint:
     """The parts of a checkpoint's root that matter."""
     if not isinstance(root, dict):
         raise CheckpointError(f"holds {type(root).__name__} at its root, expected a dict with 'model'")
-    model = root.get("model") if root.get("ema") is None else root["ema"]
+    part: Literal["ema", "model"] = "model" if root.get("ema") is None else "ema"
+    model = root.get(part)
     if not isinstance(model, Node) or model.class_name not in TASKS:
-        what = model.class_name if isinstance(model, Node) else type(model).__name__
-        raise CheckpointError(f"its model is {what[:MAX_NAME_SHOWN]!r}, expected {' or '.join(TASKS)} of Mamba-YOLO")
-    state = _state_dict(model, max_elements=max_elements)
+        what = model.shown_class if isinstance(model, Node) else repr(type(model).__name__)
+        raise CheckpointError(f"its model is {what}, expected {' or '.join(TASKS)} of Mamba-YOLO")
+    state = state_dict(model, max_elements=max_elements)
     config = config_from_official(state)
     task = TASKS[model.class_name]
     if task != config.task:
         raise CheckpointError(f"a {model.class_name} with the weights of task {config.task}")
     variant: Variant = "v1" if config.local_spatial else "v2"
     names = _names(model.state.get("names"), config.num_classes)
-    return OfficialCheckpoint(state, names, variant, task, config.num_classes)
+    return OfficialCheckpoint(state, names, variant, task, config.num_classes, part, _imgsz(root.get("train_args")))
 
 
-def _state_dict(model: Node, *, max_elements: int) -> dict[str, Tensor]:
-    """Parameters and persistent buffers of a pickled module graph by the names of torch, half widened to float32."""
-    state: dict[str, Tensor] = {}
-    waiting, num_modules, num_elements = [("", model)], 0, 0
-    while waiting:
-        prefix, node = waiting.pop()
-        num_modules += 1
-        if num_modules > MAX_MODULES:  # a graph that shares modules can be exponentially larger than its file
-            raise CheckpointError(f"has more than {MAX_MODULES} modules")
-        transient = _names_of_transient_buffers(node)
-        for name, tensor in (*_entries(node, "_parameters"), *_entries(node, "_buffers")):
-            if isinstance(tensor, torch.Tensor) and name not in transient:
-                num_elements += tensor.numel()
-                if num_elements > max_elements:
-                    raise CheckpointError("its modules share weights so often that they outgrow the file; refused")
-                state[prefix + name] = _widened(tensor)
-        waiting += [(f"{prefix}{n}.", child) for n, child in _entries(node, "_modules") if isinstance(child, Node)]
-    return state
-
-
-def _names_of_transient_buffers(node: Node) -> set[str]:
-    """Buffers that a module keeps out of its state dict."""
-    names = node.state.get("_non_persistent_buffers_set") or []
-    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
-
-
-def _entries(node: Node, group: str) -> Iterable[tuple[str, Any]]:
-    """Named members of a pickled module."""
-    members = node.state.get(group) or {}
-    if not isinstance(members, dict) or not all(isinstance(name, str) for name in members):
-        raise CheckpointError(f"{group} of a {node.class_name} is not a dict of names")
-    return members.items()
+def _imgsz(train_args: Any) -> int:
+    """Side of the training images, if the options that were saved name one that the network can take."""
+    imgsz = train_args.get("imgsz") if isinstance(train_args, dict) else None
+    if type(imgsz) is int and 0 < imgsz <= MAX_IMGSZ and imgsz % STRIDE_MULTIPLE_PX == 0:
+        return imgsz
+    return DEFAULT_IMGSZ
 
 
 def _names(names: Any, num_classes: int) -> dict[int, str]:
@@ -198,11 +179,6 @@ def _names(names: Any, num_classes: int) -> dict[int, str]:
     if not all(isinstance(name, str | int) for name in by_number.values()):
         raise CheckpointError("class names are not text")
     return {i: str(by_number[i]) for i in range(num_classes)}
-
-
-def _widened(tensor: Tensor) -> Tensor:
-    """Half precision as float32."""
-    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _our_shapes(config: DetectorConfig) -> dict[str, torch.Size]:

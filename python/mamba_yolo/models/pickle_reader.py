@@ -8,65 +8,29 @@ Format: the comments of the standard library's pickletools. Test: tests/models/t
 from __future__ import annotations
 
 import pickletools
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mamba_yolo.errors import CheckpointError
+from mamba_yolo.models.pickle_names import (
+    ATTRIBUTE,
+    CLASSES,
+    DICTS,
+    LISTS,
+    OPAQUES,
+    REBUILD_PARAMETERS,
+    REBUILD_TENSOR,
+    Name,
+    Node,
+    Opaque,
+    checked_name,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CLASS_ROOTS = ("torch.nn.", "ultralytics.", "timm.")  # classes from here become nodes
-CLASSES = {"types SimpleNamespace"}
-STORAGE_SUFFIX = "Storage"
-MAX_NAME_SHOWN = 60
-
-# What a call of these gives; the rest of the file never looks inside an Opaque.
-REBUILD_TENSOR = "torch._utils _rebuild_tensor_v2"
-REBUILD_PARAMETER = "torch._utils _rebuild_parameter"
-DICTS = {"collections OrderedDict", "__builtin__ dict", "builtins dict"}
-LISTS = {"__builtin__ set", "builtins set", "__builtin__ frozenset", "builtins frozenset", "torch Size"}
-ATTRIBUTE = {"__builtin__ getattr", "builtins getattr"}
-OPAQUES = {
-    "functools partial",
-    "torch device",
-    "pathlib PosixPath",
-    "pathlib PurePosixPath",
-    "pathlib WindowsPath",
-    "numpy dtype",
-    "numpy.core.multiarray scalar",
-    "numpy._core.multiarray scalar",
-    "_codecs encode",
-}
-CALLS = {REBUILD_TENSOR, REBUILD_PARAMETER, *DICTS, *LISTS, *ATTRIBUTE, *OPAQUES}
-
-
-@dataclass(frozen=True)
-class Name:
-    """A global that the file refers to; it stands for nothing and is never looked up."""
-
-    module: str
-    attribute: str
-
-    @property
-    def is_class(self) -> bool:
-        """Whether objects of it may occur in the graph."""
-        return self.module.startswith(CLASS_ROOTS) or str(self) in CLASSES
-
-    def __str__(self) -> str:
-        return f"{self.module} {self.attribute}"
-
-
-@dataclass
-class Node:
-    """A pickled object of some class: its class's name and its attributes."""
-
-    class_name: str
-    state: dict[str | int, Any] = field(default_factory=dict)
-
-
-class Opaque:
-    """A value that the file describes and nobody needs: bound methods, paths, number types."""
+MAX_WORK = 1_000_000  # instructions and copied items; the largest network's graph has 80,000
+MAX_INT_KEY = 2**20  # larger ones can be made to collide in a dict
 
 
 def read_pickle(data: bytes, load_storage: Callable[[Any], Any], rebuild_tensor: Callable[[list[Any]], Any]) -> Any:
@@ -83,12 +47,13 @@ def read_pickle(data: bytes, load_storage: Callable[[Any], Any], rebuild_tensor:
     reader = _Reader(load_storage, rebuild_tensor)
     try:
         for opcode, argument, _ in pickletools.genops(data):
+            reader.work(1)
             reader.step(opcode.name, argument)
+        return reader.pop()
     except (ValueError, IndexError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"its pickle is damaged: {type(error).__name__}") from error
-    return reader.pop()
 
 
 class _Reader:
@@ -100,6 +65,13 @@ class _Reader:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.work_done = 0
+
+    def work(self, amount: int) -> None:
+        """Count instructions and copied items: a short file can ask for the same long list again and again."""
+        self.work_done += amount
+        if self.work_done > MAX_WORK:
+            raise CheckpointError(f"its pickle asks for more than {MAX_WORK} steps; refused")
 
     def step(self, opcode: str, argument: Any) -> None:
         """Carry out one instruction."""
@@ -115,7 +87,7 @@ class _Reader:
             self.stack.append(tuple([self.pop() for _ in range(_TUPLES[opcode])][::-1]))
         elif opcode == "GLOBAL":
             module, _, attribute = argument.partition(" ")
-            self.stack.append(_checked_name(module, attribute))
+            self.stack.append(checked_name(module, attribute))
         elif opcode in _ACTIONS:
             _ACTIONS[opcode](self)
         elif opcode not in _SILENT:
@@ -174,14 +146,16 @@ def _update(target: Any, flat_pairs: list[Any]) -> None:
     if not isinstance(target, dict) or len(flat_pairs) % 2:
         raise TypeError("not a dict, or half a pair")
     for key, value in zip(flat_pairs[::2], flat_pairs[1::2], strict=True):
-        if not isinstance(key, str | int):
-            raise CheckpointError(f"a dict in it has a key of type {type(key).__name__}, expected text or a number")
+        if not isinstance(key, str) and not (isinstance(key, int) and abs(key) < MAX_INT_KEY):
+            raise CheckpointError(
+                f"a dict in it has a key of type {type(key).__name__}, expected text or a small number"
+            )
         target[key] = value
 
 
 def _stack_global(reader: _Reader) -> None:
     attribute, module = reader.pop(), reader.pop()
-    reader.stack.append(_checked_name(module, attribute))
+    reader.stack.append(checked_name(module, attribute))
 
 
 def _reduce(reader: _Reader) -> None:
@@ -196,22 +170,31 @@ def _result(reader: _Reader, function: Name, arguments: list[Any]) -> Any:
     name = str(function)
     if name == REBUILD_TENSOR:
         return reader.rebuild_tensor(arguments)
-    if name == REBUILD_PARAMETER:
+    if name in REBUILD_PARAMETERS:
         return arguments[0]
     if name in DICTS:
         made: dict[str | int, Any] = {}
-        for pair in arguments[0] if arguments else []:
-            _update(made, list(pair))
+        for pair in _items(reader, arguments):
+            _update(made, list(pair) if isinstance(pair, list | tuple) and len(pair) == 2 else [None])
         return made
     if name in LISTS:
-        return list(arguments[0]) if arguments else []
+        return _items(reader, arguments)
     if name in CLASSES and not arguments:
         return Node(function.attribute)
     if name in ATTRIBUTE:
         _check_attribute(arguments)
     elif name not in OPAQUES:
-        raise CheckpointError(f"it calls {_shown(function)}, which is never done for a file")
+        raise CheckpointError(f"it calls {shown(function)}, which is never done for a file")
     return Opaque()
+
+
+def _items(reader: _Reader, arguments: list[Any]) -> list[Any]:
+    """Copy of the list or tuple that a container is made from."""
+    items = arguments[0] if arguments else []
+    if not isinstance(items, list | tuple):
+        raise TypeError("not a list")
+    reader.work(len(items))
+    return list(items)
 
 
 def _check_attribute(arguments: list[Any]) -> None:
@@ -225,7 +208,7 @@ def _check_attribute(arguments: list[Any]) -> None:
 def _new_object(reader: _Reader) -> None:
     arguments, cls = reader.pop(), reader.pop()
     if not isinstance(cls, Name) or not cls.is_class or arguments != ():
-        raise CheckpointError(f"it makes an object of {_shown(cls)}, which no Mamba-YOLO checkpoint needs")
+        raise CheckpointError(f"it makes an object of {shown(cls)}, which no Mamba-YOLO checkpoint needs")
     reader.stack.append(Node(cls.attribute))
 
 
@@ -237,6 +220,7 @@ def _build(reader: _Reader) -> None:
         for part in parts:
             if part is not None and not isinstance(part, dict):
                 raise TypeError("not the attributes of an object")
+            reader.work(len(part or {}))
             target.state.update(part or {})
     elif not isinstance(target, Opaque | dict):
         raise TypeError("not an object")
@@ -244,23 +228,6 @@ def _build(reader: _Reader) -> None:
 
 def _persistent(reader: _Reader) -> None:
     reader.stack.append(reader.load_storage(reader.pop()))
-
-
-def _checked_name(module: Any, attribute: Any) -> Name:
-    """A name on the lists; every other is refused at its first mention."""
-    if not isinstance(module, str) or not isinstance(attribute, str):
-        raise TypeError("a name must be text")
-    name = Name(module, attribute)
-    is_storage = module == "torch" and attribute.endswith(STORAGE_SUFFIX) and attribute.isalnum()
-    if not (name.is_class or is_storage or str(name) in CALLS):
-        raise CheckpointError(f"it asks for {_shown(name)}, which no Mamba-YOLO checkpoint needs; refused")
-    return name
-
-
-def _shown(value: Any) -> str:
-    """A name for one line of an error."""
-    text = f"{value.module}.{value.attribute}" if isinstance(value, Name) else type(value).__name__
-    return repr(text[:MAX_NAME_SHOWN])
 
 
 _NUMBERS = frozenset(["BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"])

@@ -55,6 +55,15 @@ def preset_config(
     return from_flat(DetectorConfig, values)
 
 
+def describe(config: DetectorConfig) -> str:
+    """Name of a config in a few words: "mamba-yolo-t-seg v1", or its factors where no preset has them."""
+    sizes = [n for n, size in SIZES.items() if all(getattr(config, name) == value for name, value in size.items())]
+    size = sizes[0] if sizes else f"(depth {config.depth:g}, width {config.width:g}, at most {config.max_channels})"
+    suffix = SEGMENT_SUFFIX if config.task == "segment" else ""
+    variants = [n for n, v in VARIANTS.items() if all(getattr(config, name) == value for name, value in v.items())]
+    return f"{PREFIX}{size}{suffix} {variants[0] if variants else 'ablation'}"
+
+
 def build_detector(
     preset: str, num_classes: int = 80, variant: Variant = "v1", task: Task = "detect", **overrides: Any
 ) -> Detector:

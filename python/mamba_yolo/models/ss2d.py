@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NUM_DIRECTIONS = 4
 EXPANSION = 2  # D = 2C
 CHANNELS_PER_RANK = 16  # R = ceil(C / 16)
+ScanArguments = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, int, int]
 STEP_RANGE = (1e-3, 1e-1)  # first step sizes of the Mamba initialisation (arXiv 2312.00752, 3.6)
 
 
@@ -54,20 +55,7 @@ class SS2D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same; free of copies around the scan when x is channels-last."""
-        height, width = x.shape[2:]
-        x, gate = self.in_proj(x).chunk(2, dim=1)
-        x = self.depthwise(x)
-        proj = functional.conv2d(x, self.x_proj_weight.flatten(0, 1)[:, :, None, None])  # P = K(R + 2N)
-        scan = (
-            _tokens(x),
-            _tokens(proj),
-            self.dt_projs_weight,
-            self.dt_projs_bias,
-            self.A_logs,
-            self.Ds,
-            height,
-            width,
-        )
+        scan, gate = self.scan_arguments(x)
         if self.training:
             out = recomputed(self, self._norm_gate_project, ss2d_scan(*scan), gate)
         else:
@@ -75,6 +63,15 @@ class SS2D(nn.Module):
             out = self._project(ss2d_norm_gate(*scan, norm.weight, norm.bias, _tokens(gate), norm.eps), gate)
         dropped: Tensor = self.dropout(out)
         return dropped
+
+    def scan_arguments(self, x: Tensor) -> tuple[ScanArguments, Tensor]:
+        """(B, C, H, W) to the arguments of `ops.ss2d_scan` and the gate (B, D, H, W)."""
+        height, width = x.shape[2:]
+        x, gate = self.in_proj(x).chunk(2, dim=1)
+        x = self.depthwise(x)
+        proj = functional.conv2d(x, self.x_proj_weight.flatten(0, 1)[:, :, None, None])  # P = K(R + 2N)
+        weights = (self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds)
+        return (_tokens(x), _tokens(proj), *weights, height, width), gate
 
     def _norm_gate_project(self, y_BLD: Tensor, gate: Tensor) -> Tensor:
         norm = self.out_norm

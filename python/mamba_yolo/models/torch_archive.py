@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mamba_yolo.errors import CheckpointError, MissingFileError
-from mamba_yolo.models.pickle_reader import Name, read_pickle
+from mamba_yolo.models.pickle_names import Name, shown
+from mamba_yolo.models.pickle_reader import read_pickle
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_MEMBERS = 100_000
-MAX_PICKLE_BYTES = 16 * 2**20  # the largest network's graph takes less than one
+MAX_MEMBERS = 10_000  # the largest network has 900
+MAX_PICKLE_BYTES = 8 * 2**20  # the largest network's graph takes less than one
+MAX_KEY_LETTERS = 20
 MAX_DIMENSIONS = 8
 ENCRYPTED_FLAG = 0x1
 STORAGES = {
@@ -81,56 +83,64 @@ class _Storages:
 
     archive: zipfile.ZipFile
     prefix: str
-    loaded: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    loaded: dict[str, tuple[str, Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Compare byte orders; older files, which name none, are little-endian."""
+        name = f"{self.prefix}byteorder"
+        theirs = self.archive.read(name) if name in self.archive.namelist() else b"little"
+        if theirs != b"little" or sys.byteorder != "little":
+            raise CheckpointError("is not in little-endian byte order on a little-endian machine")
 
     def read(self, name: str) -> bytes:
         """Bytes of a member; zipfile checks their CRC."""
         try:
             return self.archive.read(self.prefix + name)
         except KeyError as error:
-            raise CheckpointError(f"has no member {name[:MAX_DIMENSIONS]!r}, which its pickle names") from error
+            raise CheckpointError(f"has no member {name!r}, which its pickle names") from error
 
     def load(self, persistent_id: Any) -> Tensor:
         """Flat tensor of a storage, from ("storage", type, key, device, number of elements)."""
         kind, storage_type, key, _, count = persistent_id
-        if kind != "storage" or not isinstance(storage_type, Name) or not isinstance(key, str) or not key.isalnum():
+        if kind != "storage" or not isinstance(storage_type, Name) or not _is_key(key):
             raise CheckpointError("refers to something outside itself that is not a storage")
-        if storage_type.attribute not in STORAGES:
-            raise CheckpointError(f"has a {storage_type.attribute}, expected one of {', '.join(STORAGES)}")
-        known = self.loaded.get((key, storage_type.attribute))
-        if known is None:
-            known = self._read_storage(key, STORAGES[storage_type.attribute])
-            self.loaded[key, storage_type.attribute] = known
-        if known.numel() != count:
-            raise CheckpointError(f"storage {key} has {known.numel()} elements, its pickle says {count}")
-        return known
+        kind = storage_type.attribute
+        if kind not in STORAGES:
+            raise CheckpointError(f"has a {shown(storage_type)}, expected one of {', '.join(STORAGES)}")
+        if key not in self.loaded:
+            self.loaded[key] = kind, self._read_storage(key, STORAGES[kind])
+        known_kind, storage = self.loaded[key]
+        if known_kind != kind:
+            raise CheckpointError(f"storage {key} is used with two types")
+        if type(count) is not int or storage.numel() != count:
+            raise CheckpointError(f"storage {key} has {storage.numel()} elements, its pickle says another number")
+        return storage
 
     def _read_storage(self, key: str, dtype: torch.dtype) -> Tensor:
-        """Flat tensor of one member, in the byte order of this machine."""
-        if any(known == key for known, _ in self.loaded):
-            raise CheckpointError(f"storage {key} is used with two types")
+        """Flat tensor of one member."""
         data = bytearray(self.read(f"data/{key}"))
         if len(data) % dtype.itemsize:
             raise CheckpointError(f"storage {key} has {len(data)} bytes, not a multiple of {dtype.itemsize}")
-        if sys.byteorder != "little" or self._byteorder() != "little":
-            raise CheckpointError("is not in little-endian byte order on a little-endian machine")
         return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
-
-    def _byteorder(self) -> str:
-        """Byte order that the file names; older files, which name none, are little-endian."""
-        name = f"{self.prefix}byteorder"
-        return self.archive.read(name).decode("ascii", "replace") if name in self.archive.namelist() else "little"
 
     def rebuild_tensor(self, arguments: list[Any]) -> Tensor:
         """View of a storage, from (storage, offset, size, stride, ...), inside its bounds."""
         storage, offset, size, stride = arguments[:4]
-        size, stride = tuple(size), tuple(stride)
-        numbers = (offset, *size, *stride)
-        if not isinstance(storage, torch.Tensor) or len(size) != len(stride) or len(size) > MAX_DIMENSIONS:
+        if not isinstance(storage, torch.Tensor) or not _are_dimensions(size, stride):
             raise CheckpointError("has a tensor without a storage or with unequal sizes and strides")
-        if not all(type(n) is int and 0 <= n <= storage.numel() for n in numbers):
+        if not all(type(n) is int and 0 <= n <= storage.numel() for n in (offset, *size, *stride)):
             raise CheckpointError("has a tensor with sizes beyond its storage")
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
         if math.prod(size) > storage.numel() or (math.prod(size) and last >= storage.numel()):
             raise CheckpointError("has a tensor that reaches beyond its storage")
-        return storage.as_strided(size, stride, offset)
+        return storage.as_strided(tuple(size), tuple(stride), offset)
+
+
+def _is_key(key: Any) -> bool:
+    """Whether this can be the name of a storage."""
+    return isinstance(key, str) and key.isalnum() and key.isascii() and len(key) <= MAX_KEY_LETTERS
+
+
+def _are_dimensions(size: Any, stride: Any) -> bool:
+    """Whether these are equally many sizes and strides."""
+    return all(isinstance(n, tuple | list) for n in (size, stride)) and len(size) == len(stride) <= MAX_DIMENSIONS
