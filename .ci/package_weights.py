@@ -26,7 +26,7 @@ CARD = ROOT / "docs" / "model-card.md"
 DATA = ROOT.parent / "shared" / "data" / "bccd"
 LARGEST_BYTES = 4_000_000
 LARGEST_LOSS = 0.002  # of AP, by halving
-NAMED_OPTIONS = ("epochs", "batch", "imgsz", "seed", "optimizer", "lr0", "initialization")
+NAMED_OPTIONS = ("epochs", "batch", "imgsz", "seed", "optimizer", "initialization")
 
 
 def main() -> None:
@@ -62,7 +62,8 @@ def main() -> None:
 def card(checkpoint: Checkpoint, metrics: Metrics, options: dict[str, Any]) -> str:
     """The model card in Markdown."""
     parameters = sum(v.numel() for v in checkpoint.weights.values() if v.is_floating_point())
-    chosen = ", ".join(f"{name} {options[name]}" for name in NAMED_OPTIONS)
+    named = NAMED_OPTIONS if options["optimizer"] == "auto" else (*NAMED_OPTIONS, "lr0")
+    chosen = ", ".join(f"{name} {options[name]}" for name in named)
     rows = [("all", metrics.instances, metrics.precision, metrics.recall, metrics.map50, metrics.map50_95)]
     rows += [(c.name, c.instances, c.precision, c.recall, c.ap50, c.ap50_95) for c in metrics.per_class]
     table = [f"| {n} | {i} | {p:.3f} | {r:.3f} | {a:.3f} | {b:.3f} |" for n, i, p, r, a, b in rows]
@@ -74,7 +75,8 @@ def card(checkpoint: Checkpoint, metrics: Metrics, options: dict[str, Any]) -> s
             "the package so that `mamba-yolo predict` shows something real at once; it is no medical device.",
             "",
             f"- Network: mamba-yolo-n, {checkpoint.arch.num_classes} classes, {parameters:,} numbers in float16.",
-            f"- Training: from scratch on {checkpoint.training_set}; {chosen}.",
+            f"- Training: from scratch on {checkpoint.training_set};",
+            f"  {chosen}.",
             "- License of the weights: Apache-2.0; of the photographs, which are not in the file: MIT.",
             f"- Made by mamba-yolo {checkpoint.version}, `mamba-yolo train`, then `make weights FROM=...`.",
             "",
