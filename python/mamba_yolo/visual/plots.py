@@ -43,7 +43,8 @@ def results_curves(columns: Mapping[str, Sequence[float]], target: Path, x: str 
         axes = figure.add_subplot(math.ceil(len(shown) / wide), wide, i + 1)
         values = np.asarray(columns[name], np.float64)
         known = np.isfinite(values)  # not every epoch is validated
-        axes.plot(np.asarray(columns[x])[known], values[known], marker=".", markersize=3, linewidth=1.4, color=_colour(0))
+        over = np.asarray(columns[x])[known]
+        axes.plot(over, values[known], marker=".", markersize=3, linewidth=1.4, color=_colour(0))
         axes.set_title(name, fontsize=9)
         _quiet(axes)
     return _write(figure, target)
