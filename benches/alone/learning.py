@@ -7,6 +7,7 @@ sides train with their own defaults and predict with the same thresholds, by the
 
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -41,6 +42,14 @@ class EpochLog:
     def finished(self):
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
         return any(json.loads(line)["epoch"] >= JOB["epochs"] for line in lines)
+
+
+def has_begun(last):
+    """Whether there is an epoch to go on from; if not, what an early end left behind is removed."""
+    if not last.is_file():
+        shutil.rmtree(FOLDER / "run", ignore_errors=True)
+        log.path.unlink(missing_ok=True)
+    return last.is_file()
 
 
 def shared_options():
@@ -84,7 +93,7 @@ def ultralytics():
     ultralytics.settings.update({"sync": False})
     best, last = (FOLDER / "run" / "weights" / f"{name}.pt" for name in ("best", "last"))
     if not log.finished():
-        resumes = last.is_file()
+        resumes = has_begun(last)
         model = ultralytics.YOLO(str(last) if resumes else f"{JOB['model']}.yaml", task="detect")
         model.add_callback("on_train_epoch_start", log.begin)
         model.add_callback("on_train_epoch_end", log.trains)
