@@ -74,8 +74,8 @@ def table(done: list[Learned], wanted: argparse.Namespace) -> str:
         [
             *(f"| {line} |" for line in lines),
             "",
-            f"`python benches/accuracy.py --only {shown[0]} --seeds {shown[1]} --epochs {wanted.epochs} "
-            f"--imgsz {wanted.imgsz} --batch {wanted.batch}`; {', '.join(sorted(versions))}; "
+            f"`python benches/accuracy.py --only {shown[0]} --seeds {shown[1]} --epochs {wanted.epochs} --imgsz "
+            f"{wanted.imgsz} --batch {wanted.batch} --threads {wanted.threads}`; {', '.join(sorted(versions))}; "
             f"{'; '.join(sorted({one.machine for one in done}))}. Figures are of the test split, weights of the best "
             "validation epoch, means over the seeds; single seeds in brackets. Time is of one run, with validation.",
         ]

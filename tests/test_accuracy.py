@@ -66,7 +66,9 @@ def learned(model, seed, ap):
 
 
 def test_tables_hold_means_and_single_seeds():
-    wanted = Namespace(only=("n", "yolov8n"), seeds=(0, 1), epochs=100, imgsz=320, batch=16, data=Path("bccd"))
+    wanted = Namespace(
+        only=("n", "yolov8n"), seeds=(0, 1), epochs=100, imgsz=320, batch=16, threads=2, data=Path("bccd")
+    )
     runs = [learned("n", 0, 0.5), learned("n", 1, 0.7), learned("yolov8n", 0, 0.4)]
     text = accuracy.table(runs, wanted)
     assert "| **n** | 1,000 | 0.600 (0.500, 0.700) |" in text

@@ -33,6 +33,8 @@ class EpochLog:
         self.trained = time.perf_counter()
 
     def end(self, epoch):
+        if epoch > JOB["epochs"]:  # ultralytics tells of its last validation as of one more epoch
+            return
         now = time.perf_counter()
         row = {"epoch": epoch, "train_s": self.trained - self.start, "wall_s": now - self.start}
         with self.path.open("a", encoding="utf-8") as file:
