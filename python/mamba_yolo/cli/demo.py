@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import mamba_yolo
 from mamba_yolo.api import MambaYOLO
 from mamba_yolo.cli.console import Outcome
@@ -22,7 +24,6 @@ from mamba_yolo.visual.draw import draw_detections, grid
 from mamba_yolo.visual.write import write_picture
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from mamba_yolo.cli.commands import DemoConfig
@@ -93,12 +94,14 @@ def _show_packaged(config: DemoConfig, dataset: Dataset) -> None:
 
 
 def _sheet(dataset: Dataset, results: list[Results], conf: float) -> npt.NDArray[np.uint8]:
-    """Labels and predictions of every picture, side by side."""
+    """Labels and predictions of every picture, side by side, a class in one colour on both."""
+    number_of = {name: number for number, name in results[0].names.items()}  # models number classes in their own way
     pictures, titles = [], []
     for sample, result in zip((dataset[i] for i in range(len(dataset))), results, strict=True):
         assert result.orig_image is not None
+        classes = np.array([number_of[dataset.names[c]] for c in sample.classes.tolist()], np.int64)
         pictures += [
-            draw_detections(result.orig_image, sample.boxes_xyxy, sample.classes, None, dataset.names),
+            draw_detections(result.orig_image, sample.boxes_xyxy, classes, None, result.names),
             result.plot(),
         ]
         titles += [f"{sample.path.name}: labels", f"predictions over {conf}"]
