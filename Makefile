@@ -8,7 +8,7 @@ CUDA_KERNELS := $(if $(filter Darwin,$(shell uname)),,python/mamba_yolo/ops/cuda
 RUST_SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
 .DEFAULT_GOAL := help
-.PHONY: help install build demo test test-rust test-python fuzz lint types fmt bench bench-peers wheel wheel-check clean
+.PHONY: help install build demo test test-rust test-python fuzz lint types fmt accuracy bench bench-peers weights wheel wheel-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ fmt: build ## Format Python and Rust
 bench: build ## Time ours beside every peer that is installed, about 20 minutes
 	$(if $(wildcard $(PEERS)/.installed),$(PEERS),$(VENV))/bin/python -m pytest benches --benchmark-only --benchmark-autosave -s
 
+accuracy: build ## Train n, YOLOv8n and YOLO11n from scratch on BCCD and write docs/results.md, hours; goes on where it was
+	$(BIN)/python benches/accuracy.py
+
 bench-peers: build ## Install the benchmark peers into .venv-peers (5 GB), which `make bench` then uses
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
@@ -78,6 +81,10 @@ bench-peers: build ## Install the benchmark peers into .venv-peers (5 GB), which
 	$(PEERS)/bin/python -m pip install --quiet --force-reinstall --no-deps opencv-python-headless
 	PIP_QUIET=1 VIRTUAL_ENV=$(CURDIR)/$(PEERS) $(PEERS)/bin/maturin develop --release --quiet
 	@touch $(PEERS)/.installed
+
+FROM ?= runs/train/weights/best.safetensors
+weights: build ## Put trained weights of n on BCCD into the package, with their model card: FROM=RUN/weights/best.safetensors
+	$(BIN)/python .ci/package_weights.py $(FROM)
 
 wheel: $(VENV)/.installed $(CUDA_KERNELS) ## Build the wheel and the source distribution into dist/
 	$(BIN)/maturin build --release --sdist --out dist

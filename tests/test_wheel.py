@@ -27,7 +27,8 @@ def test_contents(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top.split("-")[0] for top in tops} <= {"mamba_yolo", "mamba_yolo.libs"}, tops
-    needed = ["_rust.abi3.so", "_rust.pyi", "py.typed", "assets/bccd_mini/data.yaml", "assets/bccd_mini/LICENSE.txt"]
+    needed = ["_rust.abi3.so", "_rust.pyi", "py.typed", "visual/page.css", "assets/n-bccd.safetensors"]
+    needed += [f"assets/bccd_mini/{name}" for name in ("data.yaml", "LICENSE.txt")]
     if sys.platform != "darwin":
         needed.append("ops/cuda_kernels.zip")
     for name in needed:

@@ -5,7 +5,7 @@ Test: tests/test_api.py.
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +16,7 @@ from mamba_yolo.data import Loader, open_dataset
 from mamba_yolo.engine.checkpoint import load_model
 from mamba_yolo.engine.device import pick_device
 from mamba_yolo.engine.explain import Explanation, explain
+from mamba_yolo.engine.packaged import weights_file
 from mamba_yolo.engine.pictures import Pictures
 from mamba_yolo.engine.predict import predict, save_results
 from mamba_yolo.engine.progress import Reporter
@@ -30,6 +31,7 @@ from mamba_yolo.models import flops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from mamba_yolo.config import Variant
     from mamba_yolo.data import Hook
@@ -43,7 +45,8 @@ class MambaYOLO:
     """A Mamba-YOLO detector with its class names.
 
     Args:
-        model: preset such as mamba-yolo-t (random weights), a safetensors file of ours, or an official .pt file.
+        model: preset such as mamba-yolo-t (random weights), mamba-yolo-n-bccd (trained on blood cells, in the package),
+            a safetensors file of ours, or an official .pt file.
         num_classes: classes of a preset; files know their own.
         variant: v1 or v2 of a preset; files know their own.
         device: auto, cpu, cuda or cuda:N.
@@ -75,6 +78,7 @@ class MambaYOLO:
         self.module: Detector = loaded.detector.to(pick_device(self.device))
         self.names: dict[int, str] = dict(loaded.names)
         self.task: str = loaded.task
+        self.imgsz = loaded.imgsz
 
     def predict(self, source: Any, *, stream: bool = False, **options: Any) -> list[Results] | Iterator[Results]:
         """Detect objects in images.
@@ -86,6 +90,7 @@ class MambaYOLO:
                 only with save=True.
         """
         config = from_flat(PredictConfig, {"save": False, **options})
+        config = dataclasses.replace(config, imgsz=config.imgsz or self.imgsz)
         results = predict(self._on(config.device), self.names, source, config)
         if config.save or config.save_json:
             results = save_results(results, new_run_folder(config.project, config.name), config)
@@ -111,7 +116,7 @@ class MambaYOLO:
         config = from_flat(TrainConfig, {"model": self._source, "device": self.device, "callbacks": named, **options})
         if not config.resume:  # a resumed run knows its data
             check_given("data", config.data)
-        is_preset = not Path(self._source).suffix  # its classes have numbers for names
+        is_preset = weights_file(self._source) is None  # its classes have numbers for names
         result = train(
             config, model=self.module, names=None if is_preset else self.names, callbacks=listeners, hook=hook
         )
@@ -127,6 +132,7 @@ class MambaYOLO:
                 written, into `.run_dir`, only with plots=True.
         """
         config = from_flat(ValConfig, {"model": self._source, "plots": False, **options})
+        config = dataclasses.replace(config, imgsz=config.imgsz or self.imgsz)
         check_given("data", config.data)
         detector = self._on(config.device)
         dataset = open_dataset(config.data, split=config.split)

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mamba_yolo.augmentation import AugmentConfig
-from mamba_yolo.checks import accept_false, check_imgsz, check_literals, check_range, check_types, unknown_name
+from mamba_yolo.checks import (
+    STRIDE_MULTIPLE_PX,
+    accept_false,
+    check_imgsz,
+    check_literals,
+    check_range,
+    check_types,
+    unknown_name,
+)
 from mamba_yolo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,6 +38,8 @@ Cache = Literal["off", "ram", "disk"]
 AmpDtype = Literal["auto", "bfloat16", "float16"]
 
 AUTO_BATCH = -1
+TRAINED_IMGSZ = 0  # the side that a model was trained with
+PACKAGED_MODEL = "mamba-yolo-n-bccd"  # trained weights inside the package
 FREEZABLE_PARTS = 10  # stem, four stages, three downsamplings, pooling, neck
 
 
@@ -208,8 +218,8 @@ class ValConfig:
     """Weights file (or preset, for a look at random weights)."""
     split: str = "val"
     """Which split: train, val or test."""
-    imgsz: int = 640
-    """Side of the square network input in pixels."""
+    imgsz: int = TRAINED_IMGSZ
+    """Side of the square network input in pixels; 0: as the model was trained, 640 for presets."""
     batch: int = 16
     """Images per step."""
     conf: float = 0.001
@@ -241,7 +251,7 @@ class ValConfig:
         """Check every domain."""
         accept_false(self, "cache")
         check_literals(self)
-        check_imgsz(self.imgsz)
+        check_imgsz(self.imgsz or STRIDE_MULTIPLE_PX)
         check_range("batch", self.batch, 1, 10**6)
         check_range("max_det", self.max_det, 0, 10**6)
         check_range("conf", self.conf, 0, 1)
@@ -255,10 +265,10 @@ class PredictConfig:
 
     source: str = ""
     """Image file, folder, glob, or a .txt list of files."""
-    model: str = "mamba-yolo-t"
-    """Weights file."""
-    imgsz: int = 640
-    """Longest side of the network input in pixels."""
+    model: str = PACKAGED_MODEL
+    """Weights file; without one, the packaged weights, which find blood cells and nothing else."""
+    imgsz: int = TRAINED_IMGSZ
+    """Longest side of the network input in pixels; 0: as the model was trained, 640 for presets."""
     conf: float = 0.25
     """Lowest score shown."""
     iou: float = 0.7
@@ -289,7 +299,7 @@ class PredictConfig:
     def __post_init__(self) -> None:
         """Check every domain."""
         check_literals(self)
-        check_imgsz(self.imgsz)
+        check_imgsz(self.imgsz or STRIDE_MULTIPLE_PX)
         check_range("batch", self.batch, 1, 10**6)
         check_range("max_det", self.max_det, 0, 10**6)
         check_range("conf", self.conf, 0, 1)

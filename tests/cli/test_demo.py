@@ -33,6 +33,9 @@ def test_demo_says_where_everything_is(capsys, monkeypatch, tmp_path):
         assert path.is_file()
         assert str(path) in out
     assert len(list((folder / "predictions").glob("*.jpg"))) == 16
+    shown = tmp_path / "d-packaged" / "labels_and_predictions.jpg"
+    assert shown.is_file()
+    assert out.index(str(shown)) < out.index("now the same from nothing") < out.index(str(folder / "labels_and"))
     assert "what next" in out
 
 

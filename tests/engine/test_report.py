@@ -17,7 +17,14 @@ from mamba_yolo.engine import shots
 from mamba_yolo.engine.metrics import evaluate, truth_of
 from mamba_yolo.engine.pictures import plots
 from mamba_yolo.engine.progress import Reporter
-from mamba_yolo.engine.report import MOST_CONFUSED, Report, box_labels, report_validation, write_report
+from mamba_yolo.engine.report import (
+    MOST_CONFUSED,
+    Report,
+    _training_curves,
+    box_labels,
+    report_validation,
+    write_report,
+)
 from mamba_yolo.engine.train import train
 from mamba_yolo.errors import MissingPackageError, SaveError
 from visual.test_markup import Reader
@@ -76,6 +83,12 @@ def test_without_plots_there_is_no_page(tmp_path, monkeypatch):
     tiny.install(monkeypatch.setattr)
     result = train(tiny.tiny_config(tmp_path, epochs=1), model=tiny.tiny_detector(), progress=Reporter(quiet=True))
     assert not (result.run_dir / "report.html").exists()
+
+
+def test_curves_of_some_epochs_are_lines():
+    rows = [{"epoch": float(e), **({"metrics/mAP50(B)": e / 10} if e % 3 == 0 else {})} for e in range(1, 10)]
+    (line,) = re.findall(r'd="([^"]+)"[^>]*><title>metrics/mAP50\(B\)</title>', _training_curves(rows))
+    assert re.sub(r"[\d. -]", "", line) == "MLL"
 
 
 def test_strange_names_stay_text_and_nothing_is_fetched(tmp_path):

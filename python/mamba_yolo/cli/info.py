@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mamba_yolo.cli.console import Outcome, table
 from mamba_yolo.engine.checkpoint import load_model
+from mamba_yolo.engine.packaged import weights_file
 from mamba_yolo.models.flops import summary
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ MILLION, BILLION = 1e6, 1e9
 
 def run(config: InfoConfig) -> Outcome:
     """Count parameters and FLOPs, in total and per part."""
-    is_file = bool(Path(config.model).suffix)  # a file knows its classes and its variant
+    is_file = weights_file(config.model) is not None  # a file knows its classes and its variant
     choices: dict[str, Any] = {} if is_file else {"num_classes": config.num_classes, "variant": config.variant}
     detector = load_model(config.model, **choices).detector
     counted = summary(detector, config.imgsz)

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from mamba_yolo import __version__
 from mamba_yolo.config import DetectorConfig, from_flat, to_dict
+from mamba_yolo.engine.packaged import weights_file
 from mamba_yolo.engine.safefile import write_atomic
 from mamba_yolo.errors import CheckpointError, ConfigError, MissingFileError
 from mamba_yolo.models.detector import Detector
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from mamba_yolo.config import Task, Variant
 
 FORMAT, SCHEMA = "mamba-yolo", "1"
-WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 DEFAULT_CLASSES, DEFAULT_IMGSZ = 80, 640  # of a preset
 MODEL, OPTIMIZER, RANDOM = "resume/model/", "resume/optimizer/", "resume/random/"
 
@@ -89,6 +89,7 @@ class Checkpoint:
         figures: validation figures of these weights.
         license: of the weights; whoever publishes them decides.
         version: of the package that wrote it.
+        card: what users of the weights should know, in Markdown; empty unless somebody wrote it.
         resume: present in `last.safetensors` only.
     """
 
@@ -100,6 +101,7 @@ class Checkpoint:
     figures: dict[str, float] = field(default_factory=dict)
     license: str = "unspecified"
     version: str = __version__
+    card: str = ""
     resume: ResumeState | None = None
 
 
@@ -148,7 +150,7 @@ def snapshot(checkpoint: Checkpoint) -> Snapshot:
         "arch": to_dict(checkpoint.arch),
         "names": {str(number): name for number, name in checkpoint.names.items()},
         "task": checkpoint.arch.task,
-        **{k: getattr(checkpoint, k) for k in ("imgsz", "training_set", "figures", "license", "version")},
+        **{k: getattr(checkpoint, k) for k in ("imgsz", "training_set", "figures", "license", "version", "card")},
     }
     if checkpoint.resume is not None:
         metadata["resume"] = {name: getattr(checkpoint.resume, name) for name in PLAIN}
@@ -195,10 +197,10 @@ def saved_epoch(path: Path) -> int:
 
 
 def load_model(source: str | Path, *, num_classes: int | None = None, variant: Variant | None = None) -> LoadedModel:
-    """Build a detector from a preset name, one of our weights files, or an official .pt.
+    """Build a detector from a preset name, the name of packaged weights, one of our files, or an official .pt.
 
     Args:
-        source: preset (random weights), *.safetensors or *.pt.
+        source: preset (random weights), mamba-yolo-n-bccd (trained), *.safetensors or *.pt.
         num_classes: for another data set: layers whose shape depends on it start at random, all else is taken.
         variant: v1 or v2; a preset takes v1 without it, a file must be what it asks for.
 
@@ -206,8 +208,8 @@ def load_model(source: str | Path, *, num_classes: int | None = None, variant: V
         ConfigError: not a file and not a preset.
         MissingFileError, CheckpointError: see `load`.
     """
-    path = Path(source)
-    if path.suffix not in WEIGHT_SUFFIXES:
+    path = weights_file(source)
+    if path is None:
         detector = build_detector(str(source), num_classes or DEFAULT_CLASSES, variant or "v1").eval()
         numbers = {i: str(i) for i in range(detector.config.num_classes)}
         return LoadedModel(detector, numbers, detector.config.task, DEFAULT_IMGSZ, [])
@@ -275,6 +277,7 @@ def _assemble(tensors: dict[str, Tensor], text: dict[str, str]) -> Checkpoint:
         names={int(number): str(name) for number, name in metadata["names"].items()},
         weights={name: value for name, value in tensors.items() if not name.startswith("resume/")},
         **{k: metadata[k] for k in ("imgsz", "training_set", "figures", "license", "version")},
+        card=metadata.get("card", ""),  # files of 0.1.0 have none
         resume=None if resume is None else _resume_state(resume, tensors),
     )
 

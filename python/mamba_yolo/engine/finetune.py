@@ -6,12 +6,12 @@ Test: tests/engine/test_finetune.py.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from mamba_yolo.engine.checkpoint import WEIGHT_SUFFIXES, fit_classes, load_weights
+from mamba_yolo.engine.checkpoint import fit_classes, load_weights
+from mamba_yolo.engine.packaged import weights_file
 from mamba_yolo.models.presets import build_detector
 
 if TYPE_CHECKING:
@@ -42,11 +42,13 @@ def starting_model(
         data_names: classes of the data set.
         reporter: is told what starts at random.
     """
-    if model is None and not config.model.endswith(WEIGHT_SUFFIXES):
+    file = weights_file(config.model)
+    if model is None and file is None:
         start = config.initialization
         return build_detector(config.model, len(data_names), config.variant, initialization=start).eval()
     if model is None:
-        stored = load_weights(Path(config.model))
+        assert file is not None
+        stored = load_weights(file)
         arch, weights, names = stored.arch, stored.weights, stored.names
     else:
         arch, weights = model.config, model.state_dict()

@@ -149,13 +149,12 @@ def _summary(report: Report) -> Html:
 
 def _training_curves(rows: Sequence[Mapping[str, float]]) -> Html:
     """One small chart for columns that belong together."""
-    epochs = [row["epoch"] for row in rows]
     cards = []
     for title, columns in CURVES.items():
-        used = [column for column in columns if any(column in row for row in rows)]
+        known = {column: [row for row in rows if column in row] for column in columns}  # not every epoch is validated
         lines = [
-            Line(column, epochs, [row.get(column, float("nan")) for row in rows], colour)
-            for column, colour in zip(used, COLOURS, strict=False)
+            Line(column, [row["epoch"] for row in found], [row[column] for row in found], colour)
+            for (column, found), colour in zip(((c, f) for c, f in known.items() if f), COLOURS, strict=False)
         ]
         names = [(_short_name(line.name), line.colour) for line in lines]
         cards.append(tag("div", tag("h3", title), line_chart(lines, "epoch", ""), _legend(names), class_="card"))

@@ -32,7 +32,7 @@ def results_curves(columns: Mapping[str, Sequence[float]], target: Path, x: str 
     """Draw every column of a results table over the epochs, one small picture each.
 
     Args:
-        columns: column name to values, as in results.csv; NaN leaves a gap.
+        columns: column name to values, as in results.csv; NaN where nothing was measured.
         target: picture to write.
         x: the column of the horizontal axis; it and `time` are not drawn.
     """
@@ -41,7 +41,10 @@ def results_curves(columns: Mapping[str, Sequence[float]], target: Path, x: str 
     figure = _figure(3.2 * wide, 2.6 * max(1, math.ceil(len(shown) / wide)))
     for i, name in enumerate(shown):
         axes = figure.add_subplot(math.ceil(len(shown) / wide), wide, i + 1)
-        axes.plot(columns[x], columns[name], marker=".", markersize=3, linewidth=1.4, color=_colour(0))
+        values = np.asarray(columns[name], np.float64)
+        known = np.isfinite(values)  # not every epoch is validated
+        over = np.asarray(columns[x])[known]
+        axes.plot(over, values[known], marker=".", markersize=3, linewidth=1.4, color=_colour(0))
         axes.set_title(name, fontsize=9)
         _quiet(axes)
     return _write(figure, target)
