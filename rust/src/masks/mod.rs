@@ -3,8 +3,10 @@
 //! Runs go down the columns, the first one outside. The plain definition is `ops/masks_ref.py`.
 
 mod polygon;
+mod rings;
 mod rle;
 mod text;
 
 pub use polygon::{fill_polygons, rle_from_polygon};
+pub use rings::rings_of;
 pub use rle::Rle;

@@ -17,10 +17,10 @@ pub(super) enum Counts {
 }
 
 /// Height, width and runs.
-type Runs = (usize, usize, Counts);
+pub(super) type Runs = (usize, usize, Counts);
 
 /// Checked runs.
-fn rle((height, width, counts): Runs) -> Result<Rle> {
+pub(super) fn rle((height, width, counts): Runs) -> Result<Rle> {
     match counts {
         Counts::Text(text) => Rle::from_text(height, width, text.as_bytes()),
         Counts::Numbers(numbers) => Rle::new(height, width, numbers),

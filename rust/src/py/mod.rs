@@ -9,6 +9,7 @@ mod labels;
 mod loader;
 mod masks;
 mod nms;
+mod rings;
 mod scan;
 mod tensors;
 
@@ -27,6 +28,8 @@ mod _rust {
     use super::masks::{decode_rle, encode_rle, fill_polygons, merge_rle, rle_area, rle_from_polygon};
     #[pymodule_export]
     use super::nms::{fuse_boxes, nms_boxes, nms_head};
+    #[pymodule_export]
+    use super::rings::polygons_from_rle;
     #[pymodule_export]
     use super::scan::{cpu_level, scan_backward, scan_forward, thread_owner};
 
