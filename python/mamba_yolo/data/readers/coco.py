@@ -1,6 +1,7 @@
 """COCO JSON: images, annotations with bbox (x, y, w, h pixels), polygons or RLE, iscrowd; category ids with gaps.
 
-Classes are numbered by rising category id. The box is the annotation's bbox, also where there are polygons.
+Classes are numbered by rising category id. The box is the annotation's bbox, also where there are polygons. Run-length
+masks become polygons along pixel edges, from which the mask comes back exactly; an object without either has its box only.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mamba_yolo.data.annotations import Annotation, Polygon, Problem, Reading, to_sample
 from mamba_yolo.data.readers.files import readable, sample_order, split_names
 from mamba_yolo.errors import DataError, MissingFileError
+from mamba_yolo.ops.rings import polygons_from_rle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +29,8 @@ def read(path: Path, split: str) -> Reading:
     folder = _image_folder(path, split, [record["file_name"] for record in records.values()])
     place = {key: folder / record["file_name"] for key, record in records.items()}
     sizes = readable(place.values(), problems)
-    found = _annotations(content, path, records, new_id, problems)
+    sizes_by_id = {key: sizes[file] for key, file in place.items() if file in sizes}
+    found = _annotations(content, path, records, new_id, sizes_by_id, problems)
     samples = []
     for key in sorted(place, key=lambda k: sample_order(place[k])):
         if place[key] not in sizes:
@@ -102,13 +105,14 @@ def _annotations(
     path: Path,
     records: dict[Any, dict[str, Any]],
     new_id: dict[int, int],
+    sizes: dict[Any, tuple[int, int]],
     problems: list[Problem],
 ) -> dict[Any, list[Annotation]]:
     """Objects by image id, in the order of the file."""
     found: dict[Any, list[Annotation]] = {}
     for i, record in enumerate(content["annotations"]):
         where = f"annotation {record['id']}" if isinstance(record, dict) and "id" in record else f"annotations[{i}]"
-        parsed = _parse(record, where, records, new_id)
+        parsed = _parse(record, where, records, new_id, sizes)
         if isinstance(parsed, str):
             problems.append(Problem(str(path), where, parsed, "dropped the object"))
         else:
@@ -116,7 +120,9 @@ def _annotations(
     return found
 
 
-def _parse(record: Any, where: str, records: dict[Any, Any], new_id: dict[int, int]) -> Annotation | str:
+def _parse(
+    record: Any, where: str, records: dict[Any, Any], new_id: dict[int, int], sizes: dict[Any, tuple[int, int]]
+) -> Annotation | str:
     """The object, or what is wrong with it."""
     if not isinstance(record, dict):
         return "not an object"
@@ -132,7 +138,9 @@ def _parse(record: Any, where: str, records: dict[Any, Any], new_id: dict[int, i
     except OverflowError:
         return "bbox has a number that is too large"
     try:
-        polygons = _polygons(record.get("segmentation"))
+        polygons = _polygons(record.get("segmentation"), sizes.get(record["image_id"]))
+    except DataError as error:
+        return str(error)
     except (TypeError, ValueError, OverflowError):
         return "a polygon has something that is not a number"
     is_crowd = bool(record.get("iscrowd", 0))
@@ -145,10 +153,14 @@ def _key(record: dict[str, Any], name: str) -> int | float | str | None:
     return value if isinstance(value, int | float | str) else None
 
 
-def _polygons(segmentation: Any) -> list[Polygon] | None:
-    """Polygons of an object; None for boxes, an empty list for run-length masks."""
+def _polygons(segmentation: Any, size: tuple[int, int] | None) -> list[Polygon] | None:
+    """Polygons of an object in a picture of (height, width), also of its run-length mask; None for boxes."""
     if isinstance(segmentation, dict):
-        return []
+        rings = polygons_from_rle(segmentation)
+        stated = tuple(segmentation["size"])
+        if size is not None and stated != size:
+            raise DataError(f"its mask is {stated[1]}x{stated[0]}, the picture {size[1]}x{size[0]}")
+        return [ring.tolist() for ring in rings]
     if not isinstance(segmentation, list) or not segmentation:
         return None
     flat = [part for part in segmentation if isinstance(part, list) and len(part) >= MIN_POLYGON_NUMBERS]
