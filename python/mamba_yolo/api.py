@@ -23,7 +23,7 @@ from mamba_yolo.engine.runs import new_run_folder
 from mamba_yolo.engine.train import train
 from mamba_yolo.engine.validate import validate
 from mamba_yolo.errors import NotYetError
-from mamba_yolo.losses.detection import DetectionLoss
+from mamba_yolo.losses import DetectionLoss, loss_of
 from mamba_yolo.models import flops
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class MambaYOLO:
         return result.best_metrics
 
     def val(self, **options: Any) -> Metrics:
-        """Measure on a split of a data set: `.map50_95`, `.map50`, `.map75`, `.per_class`, `.to_dict()`.
+        """Measure on a split of a data set: `.map50_95`, `.map50`, `.map75`, `.per_class`, `.to_dict()`; masks in `.seg`.
 
         Args:
             options: fields of `ValConfig`: data, split, imgsz, batch, conf, iou, …; report.html and pictures are
@@ -136,7 +136,9 @@ class MambaYOLO:
             threads=config.workers,
             cache=config.cache,
             rect=config.rect,
+            masks=self.task == "segment",
         )
+        loss = loss_of(self.module.config.task, DetectionLoss(len(dataset.names), detector.strides))
         metrics = validate(
             detector,
             loader,
@@ -145,7 +147,7 @@ class MambaYOLO:
             max_det=config.max_det,
             device=next(detector.parameters()).device,
             dtype=config.dtype,
-            criterion=DetectionLoss(len(dataset.names), detector.strides) if config.plots else None,
+            criterion=loss if config.plots else None,
             per_image=config.plots,
         )
         if config.plots:

@@ -15,7 +15,7 @@ from mamba_yolo.engine import checkpoint
 from mamba_yolo.engine import train as train_module
 from mamba_yolo.engine.callbacks import Callback
 from mamba_yolo.engine.progress import Reporter
-from mamba_yolo.engine.recorder import COLUMNS
+from mamba_yolo.engine.recorder import columns_of
 from mamba_yolo.engine.train import train
 from mamba_yolo.errors import DataError, NotYetError, SaveError, TrainingError
 
@@ -44,7 +44,7 @@ def test_run_folder_holds_what_yolo_users_expect(tmp_path):
     }
     with (result.run_dir / "results.csv").open() as file:
         rows = list(csv.reader(file))
-    assert rows[0] == list(COLUMNS)
+    assert rows[0] == list(columns_of("detect"))
     assert [row[0] for row in rows[1:]] == ["1", "2", "3", "4"]
     assert all(cell != "" for row in rows for cell in row)
     lines = [json.loads(line) for line in (result.run_dir / "metrics.jsonl").read_text().splitlines()]

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from mamba_yolo.losses.detection import DetectionLossParts
     from mamba_yolo.types import Batch, RawDetections
 
-    Criterion = Callable[..., DetectionLossParts]  # raw outputs, boxes, classes, image of each, masks where there are any
+    Criterion = Callable[
+        ..., DetectionLossParts
+    ]  # raw outputs, boxes, classes, image of each, masks where there are any
 
 MOST_FILES_NAMED = 16
 SMALLEST_SCALE = 2.0**-14  # of a float16 loss; gradients that overflow below are infinite themselves
