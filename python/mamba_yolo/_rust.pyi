@@ -253,7 +253,10 @@ class BatchStream:
         ]
         | None
     ):
-        """images, boxes_cxcywh_norm, classes, batch_index, sample_index, letterbox, outlines, (N, 1, H/4, W/4) masks; None at the end."""
+        """images, boxes_cxcywh_norm, classes, batch_index, sample_index, letterbox, outlines, (N, 1, H/4, W/4) masks.
+
+        None at the end.
+        """
 
     def stop(self) -> None:
         """Stop the threads."""

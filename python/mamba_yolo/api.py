@@ -118,7 +118,7 @@ class MambaYOLO:
         return result.best_metrics
 
     def val(self, **options: Any) -> Metrics:
-        """Measure on a split of a data set: `.map50_95`, `.map50`, `.map75`, `.per_class`, `.to_dict()`; masks in `.seg`.
+        """Measure on a split of a data set: `.map50_95`, `.map50`, `.map75`, `.per_class`, `.to_dict()`; masks: `.seg`.
 
         Args:
             options: fields of `ValConfig`: data, split, imgsz, batch, conf, iou, …; report.html and pictures are

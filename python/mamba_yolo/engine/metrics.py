@@ -107,7 +107,7 @@ class Metrics:
 
     @property
     def fitness(self) -> float:
-        """What the best epoch has most of: 0.1 AP50 + 0.9 AP, of boxes and of masks together; 0 without ground truth."""
+        """What the best epoch has most of: 0.1 AP50 + 0.9 AP, that of masks added; 0 without ground truth."""
         own = MAP50_WEIGHT * max(self.map50, 0.0) + MAP50_95_WEIGHT * max(self.map50_95, 0.0)
         return own + (self.seg.fitness if self.seg else 0.0)
 

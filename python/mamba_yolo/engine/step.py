@@ -2,8 +2,9 @@
 
 The loss is a sum over the images of the batch, so gradients of accumulated batches simply add up to those of one large
 batch, and to that of a batch computed in pieces when memory runs out. With several ranks each has a share of the batch:
-losses are divided by the target scores (and anchors that learn masks) of all shares, gradients are summed. A loss or gradient that is not finite stops
-the run before any weight changes. Test: tests/engine/test_step.py, tests/engine/test_ranks.py.
+losses are divided by the target scores (masks: by the anchors that learn one) of all shares, gradients are summed. A
+loss or gradient that is not finite stops the run before any weight changes.
+Test: tests/engine/test_step.py, tests/engine/test_ranks.py.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ prototypes, so that large and small objects count alike; the mean over the ancho
 whose mask is empty, because it has a box only or no pixel centre inside, teaches no mask.
 Test: tests/losses/test_segmentation.py (loops in float64, gradcheck).
 
-Legend: B batch, A anchors, N boxes of the batch, P positive anchors, h w pixels of the prototypes (a quarter of the image).
+Legend: B batch, A anchors, N boxes of the batch, P positive anchors, h w pixels of the prototypes.
 """
 
 from __future__ import annotations

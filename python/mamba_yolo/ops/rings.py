@@ -1,8 +1,8 @@
 """Polygons of a run-length mask, one per part, along pixel edges; holes are cut open.
 
-Each polygon holds its part alone by the even-odd rule and by that of COCO, so `rle_from_polygon` and `merge_rle` give the
-mask again, and a polygon stays right when it is clipped or moved. The definition is `rings_ref.py`; the Rust kernel is
-rust/src/masks/rings.rs. Tested in tests/ops/test_rings.py.
+Each polygon holds its part alone by the even-odd rule and by that of COCO, so `rle_from_polygon` and `merge_rle` give
+the mask again, and a polygon stays right when it is clipped or moved. The definition is `rings_ref.py`; the Rust kernel
+is rust/src/masks/rings.rs. Tested in tests/ops/test_rings.py.
 """
 
 from __future__ import annotations

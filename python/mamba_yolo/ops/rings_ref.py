@@ -1,8 +1,8 @@
 """Polygons of a mask along pixel edges, defined in plain Python.
 
-Every edge between a pixel inside and one outside is a step that keeps the inside on its right; where two pixels touch at
-a corner the loop turns right, so they belong to different parts. A hole is joined to the loop above it by a vertical cut
-of no width. Tested in tests/ops/test_rings.py.
+Every edge between a pixel inside and one outside is a step that keeps the inside on its right; where two pixels touch
+at a corner the loop turns right, so they belong to different parts. A hole is joined to the loop above it by a vertical
+cut of no width. Tested in tests/ops/test_rings.py.
 """
 
 from __future__ import annotations

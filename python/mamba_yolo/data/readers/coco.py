@@ -1,7 +1,7 @@
 """COCO JSON: images, annotations with bbox (x, y, w, h pixels), polygons or RLE, iscrowd; category ids with gaps.
 
 Classes are numbered by rising category id. The box is the annotation's bbox, also where there are polygons. Run-length
-masks become polygons along pixel edges, from which the mask comes back exactly; an object without either has its box only.
+masks become polygons along pixel edges, from which the mask comes back exactly; an object without either has its box.
 """
 
 from __future__ import annotations
