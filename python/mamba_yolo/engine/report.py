@@ -190,9 +190,9 @@ def _confidence_curves(metrics: Metrics) -> Html:
 
 
 def _class_table(metrics: Metrics) -> Html:
-    head = ("class", "images", "objects", "P", "R", "F1", "AP50", "AP50-95")
+    head: tuple[str, ...] = ("class", "images", "objects", "P", "R", "F1", "AP50", "AP50-95")
     total = (metrics.images, metrics.instances, metrics.precision, metrics.recall, metrics.f1)
-    rows = [("all", *total, metrics.map50, metrics.map50_95), *metrics.per_class]
+    rows: list[tuple[Any, ...]] = [("all", *total, metrics.map50, metrics.map50_95), *metrics.per_class]
     if metrics.seg:
         head = (*head, "mask AP50", "mask AP50-95")
         figures = [(metrics.seg.map50, metrics.seg.map50_95), *((c.ap50, c.ap50_95) for c in metrics.seg.per_class)]

@@ -53,11 +53,11 @@ class Tally(NamedTuple):
     def of(cls, parts: DetectionLossParts, images: int) -> Tally:
         """Undo the division of a loss."""
         divisor = max(float(parts.scores), 1.0)
-        undone = (float(part) * divisor for part in (parts.box, parts.cls, parts.dfl))
+        box, cls_, dfl = (float(part) * divisor for part in (parts.box, parts.cls, parts.dfl))
         if parts.seg is None or parts.learners is None:
-            return cls(images, float(parts.scores), *undone)
+            return cls(images, float(parts.scores), box, cls_, dfl)
         learners = float(parts.learners)
-        return cls(images, float(parts.scores), *undone, learners, float(parts.seg) * max(learners, 1.0))
+        return cls(images, float(parts.scores), box, cls_, dfl, learners, float(parts.seg) * max(learners, 1.0))
 
     @property
     def divisor(self) -> float:
