@@ -85,15 +85,16 @@ class Pictures(Callback):
         if self.last_validation is None:
             return
         batch, detections = self.last_validation
-        self._write(_true_rows(batch), batch, "val_batch0_labels.jpg")
-        self._write([d[d[:, 4] >= SHOWN_CONF] for d in detections], batch, "val_batch0_pred.jpg", scored=True)
+        assert self.run is not None  # on_run_start comes first
+        self._save(draw_batch(batch, self.run.names), "val_batch0_labels.jpg")
+        self._write([d[d[:, 4] >= SHOWN_CONF] for d in detections], batch, "val_batch0_pred.jpg")
 
-    def _write(self, rows: list[npt.NDArray[np.float32]], batch: Batch, file: str, *, scored: bool = False) -> None:
+    def _write(self, rows: list[npt.NDArray[np.float32]], batch: Batch, file: str) -> None:
         """Draw (n, 6) rows on the images of a batch and write them as one sheet."""
         assert self.run is not None  # on_run_start comes first
         images = batch.images[:MOST_IMAGES].permute(0, 2, 3, 1).contiguous().numpy()
         drawn = [
-            draw_detections(image, r[:, :4], r[:, 5], r[:, 4] if scored else None, self.run.names)
+            draw_detections(image, r[:, :4], r[:, 5], r[:, 4], self.run.names)
             for image, r in zip(images, rows, strict=False)
         ]
         self._save(grid(drawn, cell=(CELL_PX, CELL_PX)), file)
