@@ -171,8 +171,8 @@ def test_validation_masks_follow_the_letterbox(tmp_path, odd_masks, rect):
 
 
 def test_masks_that_do_not_fit_are_reported(tmp_path, odd_masks):
-    dataset = open_dataset(make_coco(tmp_path, odd_masks, size=(64, 60), boxes_only=(3,)))
-    assert len(dataset[0].classes) == 1
+    dataset = open_dataset(make_coco(tmp_path, odd_masks, size=(64, 60)))
+    assert not any(dataset[0].segments)
     assert {p.what for p in dataset.problems} == {"its mask is 64x64, the picture 60x64"}
     path = make_coco(tmp_path, odd_masks)
     content = json.loads(path.read_text())
@@ -180,8 +180,8 @@ def test_masks_that_do_not_fit_are_reported(tmp_path, odd_masks):
     content["annotations"][1]["segmentation"] = {"counts": "abc"}
     path.write_text(json.dumps(content))
     dataset = open_dataset(path)
-    assert len(dataset[0].classes) == 3
-    assert [p.done for p in dataset.problems] == ["dropped the object"] * 2
+    assert [len(parts) for parts in dataset[0].segments] == [0, 0, 1, 1, 1]
+    assert [p.done for p in dataset.problems] == ["kept its box alone"] * 2
 
 
 def test_masks_that_cannot_be_are_refused(tmp_path, outlined):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import mamba_yolo
 from mamba_yolo.api import MambaYOLO
 from mamba_yolo.cli.console import Outcome
-from mamba_yolo.cli.val import metrics_table
+from mamba_yolo.cli.val import metrics_tables
 from mamba_yolo.data import open_dataset
 from mamba_yolo.visual.draw import draw_detections, grid
 from mamba_yolo.visual.write import write_picture
@@ -57,7 +57,7 @@ def run(config: DemoConfig) -> Outcome:
     best = folder / "weights" / "best.safetensors"
     return Outcome(
         [
-            metrics_table(metrics),
+            *metrics_tables(metrics),
             "",
             f"look at     {sheet}  (labels left, predictions right)",
             f"pictures    {folder / 'predictions'}",

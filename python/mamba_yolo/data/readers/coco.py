@@ -112,17 +112,20 @@ def _annotations(
     found: dict[Any, list[Annotation]] = {}
     for i, record in enumerate(content["annotations"]):
         where = f"annotation {record['id']}" if isinstance(record, dict) and "id" in record else f"annotations[{i}]"
-        parsed = _parse(record, where, records, new_id, sizes)
+        parsed = _parse(record, where, records, new_id)
         if isinstance(parsed, str):
             problems.append(Problem(str(path), where, parsed, "dropped the object"))
-        else:
-            found.setdefault(record["image_id"], []).append(parsed)
+            continue
+        if isinstance(record.get("segmentation"), dict):
+            try:
+                parsed = parsed._replace(polygons=_outlines(record["segmentation"], sizes.get(record["image_id"])))
+            except DataError as error:
+                problems.append(Problem(str(path), where, str(error), "kept its box alone"))
+        found.setdefault(record["image_id"], []).append(parsed)
     return found
 
 
-def _parse(
-    record: Any, where: str, records: dict[Any, Any], new_id: dict[int, int], sizes: dict[Any, tuple[int, int]]
-) -> Annotation | str:
+def _parse(record: Any, where: str, records: dict[Any, Any], new_id: dict[int, int]) -> Annotation | str:
     """The object, or what is wrong with it."""
     if not isinstance(record, dict):
         return "not an object"
@@ -138,9 +141,7 @@ def _parse(
     except OverflowError:
         return "bbox has a number that is too large"
     try:
-        polygons = _polygons(record.get("segmentation"), sizes.get(record["image_id"]))
-    except DataError as error:
-        return str(error)
+        polygons = _polygons(record.get("segmentation"))
     except (TypeError, ValueError, OverflowError):
         return "a polygon has something that is not a number"
     is_crowd = bool(record.get("iscrowd", 0))
@@ -153,14 +154,19 @@ def _key(record: dict[str, Any], name: str) -> int | float | str | None:
     return value if isinstance(value, int | float | str) else None
 
 
-def _polygons(segmentation: Any, size: tuple[int, int] | None) -> list[Polygon] | None:
-    """Polygons of an object in a picture of (height, width), also of its run-length mask; None for boxes."""
+def _outlines(rle: dict[str, Any], size: tuple[int, int] | None) -> list[Polygon]:
+    """Polygons of a run-length mask of a picture of (height, width); DataError where they do not fit each other."""
+    rings = polygons_from_rle(rle)
+    stated = tuple(rle["size"])
+    if size is not None and stated != size:
+        raise DataError(f"its mask is {stated[1]}x{stated[0]}, the picture {size[1]}x{size[0]}")
+    return [ring.tolist() for ring in rings]
+
+
+def _polygons(segmentation: Any) -> list[Polygon] | None:
+    """Polygons of an object; None for boxes, an empty list for run-length masks."""
     if isinstance(segmentation, dict):
-        rings = polygons_from_rle(segmentation)
-        stated = tuple(segmentation["size"])
-        if size is not None and stated != size:
-            raise DataError(f"its mask is {stated[1]}x{stated[0]}, the picture {size[1]}x{size[0]}")
-        return [ring.tolist() for ring in rings]
+        return []
     if not isinstance(segmentation, list) or not segmentation:
         return None
     flat = [part for part in segmentation if isinstance(part, list) and len(part) >= MIN_POLYGON_NUMBERS]
