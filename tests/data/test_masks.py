@@ -173,7 +173,7 @@ def test_validation_masks_follow_the_letterbox(tmp_path, odd_masks, rect):
 def test_masks_that_do_not_fit_are_reported(tmp_path, odd_masks):
     dataset = open_dataset(make_coco(tmp_path, odd_masks, size=(64, 60)))
     assert not any(dataset[0].segments)
-    assert {p.what for p in dataset.problems} == {"its mask is 64x64, the picture 60x64"}
+    assert sum(p.what == "its mask is 64x64, the picture 60x64" for p in dataset.problems) == 5
     path = make_coco(tmp_path, odd_masks)
     content = json.loads(path.read_text())
     content["annotations"][0]["segmentation"] = {"size": [64, 64], "counts": [3]}
