@@ -101,6 +101,7 @@ def test_other_weights_in_the_best_file_fail_loudly(tmp_path, monkeypatch):
                 "fitness": value,
                 "losses": {},
                 "figures": lambda _: {"map50": value, "map50_95": value, "precision": value, "recall": value},
+                "columns": lambda _: {},
                 "to_dict": lambda _: {},
             },
         )()
