@@ -17,7 +17,7 @@ from mamba_yolo.engine.callbacks import Callback
 from mamba_yolo.engine.progress import Reporter
 from mamba_yolo.engine.recorder import columns_of
 from mamba_yolo.engine.train import train
-from mamba_yolo.errors import DataError, NotYetError, SaveError, TrainingError
+from mamba_yolo.errors import DataError, SaveError, TrainingError
 
 QUIET = Reporter(quiet=True)
 
@@ -135,14 +135,6 @@ def test_no_boxes_is_said_before_anything_is_written(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="no boxes in its 3 training images"):
         run(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_masks_are_not_trained_in_silence(tmp_path):
-    detector = tiny.tiny_detector()
-    detector.config = dataclasses.replace(detector.config, task="segment")
-    with pytest.raises(NotYetError, match="training of masks is not in this version"):
-        train(tiny.tiny_config(tmp_path), model=detector, progress=QUIET)
-    assert not (tmp_path / "train").exists()
 
 
 def test_patience_stops_and_says_so(tmp_path, capsys, monkeypatch):
