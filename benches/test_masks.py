@@ -1,8 +1,8 @@
 """Masks of 100 objects beside ultralytics' public functions and the torch definition.
 
-Run: `pytest benches/test_masks.py --benchmark-only -s`. Objects are ellipses: 6 of the 32 prototypes are the powers of x
-and y that conics consist of, the others noise with small coefficients. Before anything is timed, every mask is asserted
-to overlap the peer's by 0.99. The peer answers with pixels; run lengths are what `predict` and `val` ask for.
+Run: `pytest benches/test_masks.py --benchmark-only -s`. Objects are ellipses: 6 of the 32 prototypes are powers of x
+and y, which conics consist of, the others noise with small coefficients. Asserted before anything is timed: every mask
+overlaps the peer's by 0.99. The peer answers with pixels; run lengths are what `predict` and `val` ask for.
 """
 
 import numpy as np

@@ -111,6 +111,9 @@ def merge_rle(masks: Sequence[tuple[int, int, str | Sequence[int]]], intersect: 
 def rle_from_polygon(polygon: Tensor, height: int, width: int) -> str:
     """Text form of a polygon (k, 2), float64."""
 
+def polygons_from_rle(runs: tuple[int, int, str | Sequence[int]]) -> list[npt.NDArray[np.float32]]:
+    """Polygons (k, 2) of the parts of a mask, holes cut open; see ops/rings.py."""
+
 def fill_polygons(
     objects: Sequence[Sequence[Tensor]], scale: float, size: tuple[int, int], filled: Tensor, threads: int
 ) -> None:
@@ -241,6 +244,7 @@ class Pipeline:
         kind: str,
         keep: str | os.PathLike[str] | None,
         as_floats: bool,
+        masks: bool,
         skip: bool,
         shard: tuple[int, int],
     ) -> Pipeline:
@@ -277,10 +281,14 @@ class BatchStream:
             npt.NDArray[np.int64],
             npt.NDArray[np.float32],
             tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]],
+            npt.NDArray[np.uint8] | None,
         ]
         | None
     ):
-        """images, boxes_cxcywh_norm, classes, batch_index, sample_index, letterbox, outlines; None at the end."""
+        """images, boxes_cxcywh_norm, classes, batch_index, sample_index, letterbox, outlines, (N, 1, H/4, W/4) masks.
+
+        None at the end.
+        """
 
     def stop(self) -> None:
         """Stop the threads."""

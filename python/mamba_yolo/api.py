@@ -26,7 +26,7 @@ from mamba_yolo.engine.train import train
 from mamba_yolo.engine.validate import validate
 from mamba_yolo.errors import NotYetError
 from mamba_yolo.explanation import ExplainConfig
-from mamba_yolo.losses.detection import DetectionLoss
+from mamba_yolo.losses import DetectionLoss, loss_of
 from mamba_yolo.models import flops
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class MambaYOLO:
         return result.best_metrics
 
     def val(self, **options: Any) -> Metrics:
-        """Measure on a split of a data set: `.map50_95`, `.map50`, `.map75`, `.per_class`, `.to_dict()`.
+        """Measure on a split of a data set: `.map50_95`, `.map50`, `.map75`, `.per_class`, `.to_dict()`; masks: `.seg`.
 
         Args:
             options: fields of `ValConfig`: data, split, imgsz, batch, conf, iou, …; report.html and pictures are
@@ -144,7 +144,9 @@ class MambaYOLO:
             threads=config.workers,
             cache=config.cache,
             rect=config.rect,
+            masks=self.task == "segment",
         )
+        loss = loss_of(self.module.config.task, DetectionLoss(len(dataset.names), detector.strides))
         metrics = validate(
             detector,
             loader,
@@ -153,7 +155,7 @@ class MambaYOLO:
             max_det=config.max_det,
             device=next(detector.parameters()).device,
             dtype=config.dtype,
-            criterion=DetectionLoss(len(dataset.names), detector.strides) if config.plots else None,
+            criterion=loss if config.plots else None,
             per_image=config.plots,
         )
         if config.plots:

@@ -253,7 +253,7 @@ class Results:
         return rows
 
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
-        """COCO's results: image_id, category_id (our class), bbox [x y w h], score, and segmentation (RLE) with masks."""
+        """COCO's results: image_id, category_id (our class), bbox [x y w h], score, with masks segmentation (RLE)."""
         rles = [None] * len(self) if self.masks is None else self.masks.coco()
         rows: list[dict[str, Any]] = []
         for (x1, y1, x2, y2, score, class_index), rle in zip(self.boxes.data.tolist(), rles, strict=True):

@@ -80,7 +80,8 @@ class Batch(NamedTuple):
         batch_index: (N,) int64, which image of the batch a box belongs to.
         sample_index: (B,) int64, which sample of the data set an image came from.
         letterbox: (B, 3) float32 [gain, left, top]: original x = (x - left) / gain. NaN for augmented images.
-        masks: (N, H/4, W/4) uint8, or None.
+        masks: (N, H/4, W/4) uint8, 1 where the centre of a pixel lies on the object and nothing was pasted above it;
+            all 0 for objects with a box only. None where masks were not asked for.
         segments: polygons of the boxes, or None where the data set has none.
     """
 

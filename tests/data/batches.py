@@ -9,12 +9,13 @@ from mamba_yolo.data import Loader, open_dataset
 
 
 def flatten(batches):
-    """Per picture: bytes, boxes, classes, sample."""
+    """Per picture: bytes, boxes, classes, sample, masks."""
     rows = []
     for b in batches:
         for k in range(len(b.images)):
             mine = b.batch_index == k
-            parts = (b.images[k], b.boxes_cxcywh_norm[mine], b.classes[mine], b.sample_index[k], b.letterbox[k])
+            parts = [b.images[k], b.boxes_cxcywh_norm[mine], b.classes[mine], b.sample_index[k], b.letterbox[k]]
+            parts += [] if b.masks is None else [b.masks[mine]]
             rows.append(b"".join(p.numpy().tobytes() for p in parts))
     return rows
 

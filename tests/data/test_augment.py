@@ -217,7 +217,7 @@ def test_hostile_configs_are_refused(options, match):
 
 
 def test_copy_paste_without_polygons_is_refused(sets):
-    with pytest.raises(ConfigError, match=r"copy_paste=0\.5 needs polygons"):
+    with pytest.raises(ConfigError, match=r"copy_paste=0\.5 needs polygons or masks"):
         next(Loader(sets["boxes"], 64, augment=AugmentConfig(copy_paste=0.5)).epoch(0))
 
 

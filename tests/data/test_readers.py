@@ -259,7 +259,8 @@ def test_coco_details(tmp_path):
     assert dataset[0].is_crowd.tolist() == [False, True, False]
     assert [len(s) for s in dataset[0].segments] == [0, 0, 1]
     assert dataset[0].boxes_xyxy[2].tolist() == [1, 1, 10, 10]
-    assert "says 50x100" in dataset.problems[0].what
+    assert dataset.problems[0].done == "kept its box alone"
+    assert "says 50x100" in dataset.problems[1].what
     with pytest.raises(DataError, match="holds the split 'train'"):
         open_dataset(path, "val")
     path.write_text("{")

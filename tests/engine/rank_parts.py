@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from engine import tiny
 from mamba_yolo.engine import validate as validate_module
+from mamba_yolo.engine.masks import masks_of_all
 from mamba_yolo.engine.ranks import join
 from mamba_yolo.engine.step import Stepper, choose_precision
 from mamba_yolo.engine.syncnorm import blank_forward, synchronise_norms
 from mamba_yolo.engine.validate import validate
-from mamba_yolo.losses.detection import DetectionLoss
+from mamba_yolo.losses import DetectionLoss, loss_of
+from mamba_yolo.ops import encode_rle
 from mamba_yolo.types import Batch, RawDetections
 
 CPU = torch.device("cpu")
@@ -91,6 +94,19 @@ class Levels(nn.Module):
         return RawDetections([m * images.mean((1, 2, 3), keepdim=True) for m in self.maps])
 
 
+class MaskLevels(Levels):
+    """The same with coefficients and prototypes."""
+
+    def __init__(self):
+        super().__init__()
+        self.coefs, self.protos = nn.Parameter(torch.randn(1, 32, 84)), nn.Parameter(torch.randn(1, 32, 16, 16))
+
+    def forward(self, images):
+        level = images.mean((1, 2, 3), keepdim=True)
+        coefs = self.coefs * level[..., 0]
+        return super().forward(images)._replace(mask_coefs=coefs, protos=self.protos.expand(len(images), -1, -1, -1))
+
+
 class Watched:
     """Stands for the average, and keeps the gradients it was called with."""
 
@@ -98,13 +114,14 @@ class Watched:
         self.seen = [p.grad for p in model.parameters()]
 
 
-def step(ranks, images, targets):
+def step(ranks, images, targets, masks=None):
     """One step on a batch of images and (image, class, box) targets; its losses and gradients."""
-    network, average = Levels(), Watched()
+    network, average = Levels() if masks is None else MaskLevels(), Watched()
+    loss = loss_of("detect" if masks is None else "segment", DetectionLoss(2))
     optimizer = torch.optim.SGD([{"params": network.parameters(), "name": "weights"}], lr=0.0)
     optimizer.zero_grad = lambda set_to_none: None
     stepper = Stepper(
-        network, DetectionLoss(2), optimizer, average, type("Norms", (), {"next_batch": lambda _: None})(),
+        network, loss, optimizer, average, type("Norms", (), {"next_batch": lambda _: None})(),
         choose_precision(CPU, False), CPU, clip=1e12, ranks=ranks,
     )  # fmt: skip
     rates = type("Rates", (), {"lr": 0.0, "bias_lr": 0.0, "momentum": 0.0, "accumulate": 1})()
@@ -113,7 +130,7 @@ def step(ranks, images, targets):
     owners, classes, boxes = (torch.tensor([t[i] for t in targets]) for i in range(3))
     batch = Batch(
         images, boxes.float().reshape(-1, 4), classes.long(), owners.long(),
-        torch.arange(len(images)), torch.zeros(len(images), 3),
+        torch.arange(len(images)), torch.zeros(len(images), 3), masks,
     )  # fmt: skip
     return stepper(batch, rates, last=True, files=list), average.seen
 
@@ -124,14 +141,26 @@ def check_step(ranks):
 
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 64, 64)).astype(np.uint8))
     targets = [(0, 1, [0.4, 0.4, 0.5, 0.5]), (0, 0, [0.7, 0.7, 0.3, 0.4]), (1, 0, [0.5, 0.3, 0.6, 0.3])]
-    for first in (1, 2, 3):  # images of rank 0: (1, 2), (2, without boxes), (3, none)
+    masks = (torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0)) < 0.5).to(torch.uint8)
+    # images of rank 0: (1, 2), (2, without boxes), (3, none)
+    for first, all_masks in itertools.product((1, 2, 3), (None, masks)):
         mine = slice(0, first) if ranks.is_first else slice(first, 3)
-        share = [(o - mine.start, c, b) for o, c, b in targets if mine.start <= o < mine.stop]
-        expected, gradients = step(ALONE, images, targets)
-        losses, summed = step(ranks, images[mine], share)
+        kept = [mine.start <= o < mine.stop for o, _, _ in targets]
+        share = [(o - mine.start, c, b) for (o, c, b), k in zip(targets, kept, strict=True) if k]
+        expected, gradients = step(ALONE, images, targets, all_masks)
+        losses, summed = step(ranks, images[mine], share, None if all_masks is None else all_masks[kept])
+        assert (losses.seg > 0) == (all_masks is not None)
         np.testing.assert_allclose(losses, expected, rtol=1e-5)
         for a, b in zip(summed, gradients, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
+
+
+def check_masks(ranks):
+    """Masks of detections reach every rank, also of images without any."""
+    whole = {i: [encode_rle(torch.ones(4 + i, 5) * (k % 2)) for k in range(i % 3)] for i in range(5)}
+    for own in ((0, 2, 4), (), (0, 1, 2, 3, 4)):  # of rank 0
+        mine = {i: rles for i, rles in whole.items() if (i in own) == ranks.is_first}
+        assert masks_of_all(mine, ranks) == whole
 
 
 def check_validation(ranks):
@@ -175,6 +204,6 @@ def detections(i, dataset):
 
 if __name__ == "__main__":
     with join("cpu") as group:
-        for check in (check_exchange, check_norms, check_blank_share, check_step, check_validation):
+        for check in (check_exchange, check_norms, check_blank_share, check_step, check_masks, check_validation):
             check(group)
     sys.stdout.write(f"done {group.rank}\n")

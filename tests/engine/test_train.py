@@ -15,9 +15,9 @@ from mamba_yolo.engine import checkpoint
 from mamba_yolo.engine import train as train_module
 from mamba_yolo.engine.callbacks import Callback
 from mamba_yolo.engine.progress import Reporter
-from mamba_yolo.engine.recorder import COLUMNS
+from mamba_yolo.engine.recorder import columns_of
 from mamba_yolo.engine.train import train
-from mamba_yolo.errors import DataError, NotYetError, SaveError, TrainingError
+from mamba_yolo.errors import DataError, SaveError, TrainingError
 
 QUIET = Reporter(quiet=True)
 
@@ -44,7 +44,7 @@ def test_run_folder_holds_what_yolo_users_expect(tmp_path):
     }
     with (result.run_dir / "results.csv").open() as file:
         rows = list(csv.reader(file))
-    assert rows[0] == list(COLUMNS)
+    assert rows[0] == list(columns_of("detect"))
     assert [row[0] for row in rows[1:]] == ["1", "2", "3", "4"]
     assert all(cell != "" for row in rows for cell in row)
     lines = [json.loads(line) for line in (result.run_dir / "metrics.jsonl").read_text().splitlines()]
@@ -101,6 +101,7 @@ def test_other_weights_in_the_best_file_fail_loudly(tmp_path, monkeypatch):
                 "fitness": value,
                 "losses": {},
                 "figures": lambda _: {"map50": value, "map50_95": value, "precision": value, "recall": value},
+                "columns": lambda _: {},
                 "to_dict": lambda _: {},
             },
         )()
@@ -134,14 +135,6 @@ def test_no_boxes_is_said_before_anything_is_written(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="no boxes in its 3 training images"):
         run(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_masks_are_not_trained_in_silence(tmp_path):
-    detector = tiny.tiny_detector()
-    detector.config = dataclasses.replace(detector.config, task="segment")
-    with pytest.raises(NotYetError, match="training of masks is not in this version"):
-        train(tiny.tiny_config(tmp_path), model=detector, progress=QUIET)
-    assert not (tmp_path / "train").exists()
 
 
 def test_patience_stops_and_says_so(tmp_path, capsys, monkeypatch):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import nn
 
 from mamba_yolo.config import AugmentConfig, DetectorConfig, TrainConfig
 from mamba_yolo.engine.checkpoint import _read
+from mamba_yolo.losses import DetectionLossParts
 from mamba_yolo.types import Batch, RawDetections, Sample
 
 IMGSZ = 64
@@ -76,6 +76,7 @@ class TinyLoader:
         rect=False,
         rank=0,
         world_size=1,
+        masks=False,
     ):
         self.dataset, self.batch_size, self.train, self.seed, self.augment = dataset, batch_size, train, seed, augment
         self.rank, self.world_size = rank, world_size
@@ -133,14 +134,6 @@ class TinyDetector(nn.Module):
         return RawDetections([head(m) for head, m in zip(self.head, maps, strict=True)])
 
 
-class TinyParts(NamedTuple):
-    total: torch.Tensor
-    box: torch.Tensor
-    cls: torch.Tensor
-    dfl: torch.Tensor
-    scores: torch.Tensor
-
-
 class TinyLoss:
     """A smooth function of the outputs; the cell at the centre of a box should have a high score for its class."""
 
@@ -155,7 +148,7 @@ class TinyLoss:
         target[batch_index, classes, cells[:, 1], cells[:, 0]] = 1
         cls = nn.functional.binary_cross_entropy_with_logits(level[:, 64:], target)
         box = sum(m[:, :64].square().mean() for m in raw.levels)
-        return TinyParts(
+        return DetectionLossParts(
             (cls + box) * len(level), box.detach(), cls.detach(), box.detach() * 0, torch.tensor(len(level))
         )
 

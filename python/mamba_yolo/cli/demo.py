@@ -16,7 +16,7 @@ import numpy as np
 import mamba_yolo
 from mamba_yolo.api import MambaYOLO
 from mamba_yolo.cli.console import Outcome
-from mamba_yolo.cli.val import metrics_table
+from mamba_yolo.cli.val import metrics_tables
 from mamba_yolo.config import PACKAGED_MODEL
 from mamba_yolo.data import open_dataset
 from mamba_yolo.engine.runs import new_run_folder
@@ -64,7 +64,7 @@ def run(config: DemoConfig) -> Outcome:
     best = folder / "weights" / "best.safetensors"
     return Outcome(
         [
-            metrics_table(metrics),
+            *metrics_tables(metrics),
             "",
             f"look at     {sheet}  (labels left, predictions right)",
             f"pictures    {folder / 'predictions'}",

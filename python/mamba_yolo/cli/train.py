@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mamba_yolo.checks import check_given
 from mamba_yolo.cli.console import Outcome
-from mamba_yolo.cli.val import metrics_table
+from mamba_yolo.cli.val import metrics_tables
 from mamba_yolo.engine.train import train
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def run(config: TrainConfig) -> Outcome:
     result = train(config)
     return Outcome(
         [
-            metrics_table(result.best_metrics),
+            *metrics_tables(result.best_metrics),
             f"best weights: {result.best}",
             *([f"report: {result.run_dir / 'report.html'}"] if config.plots else []),
             f"next: mamba-yolo predict model={result.best} source=PHOTO_OR_FOLDER",

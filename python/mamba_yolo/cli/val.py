@@ -22,18 +22,24 @@ def run(config: ValConfig) -> Outcome:
     metrics = model.val(**options)
     written = [f"report: {model.run_dir / 'report.html'}"] if model.run_dir else []
     data = {"model": config.model, "data": config.data, "split": config.split, **metrics.to_dict()}
-    return Outcome([metrics_table(metrics), *written], data)
+    return Outcome([*metrics_tables(metrics), *written], data)
 
 
-def metrics_table(metrics: Metrics) -> Table:
-    """Figures of all classes and of each."""
+def metrics_tables(metrics: Metrics) -> list[Table]:
+    """Figures of all classes and of each: of boxes, and of masks where the model finds them."""
+    if metrics.seg is None:
+        return [_table(metrics, "")]
+    return [_table(metrics, "boxes: "), _table(metrics.seg, "masks: ")]
+
+
+def _table(metrics: Metrics, what: str) -> Table:
     columns = ("class", "images", "instances", "P", "R", "F1", "AP50", "AP50-95")
     total = ("all", metrics.images, metrics.instances, metrics.precision, metrics.recall, metrics.f1)
     rows = [(*map(_figure, total), _figure(metrics.map50), _figure(metrics.map50_95))]
     for c in metrics.per_class:
         figures = (c.name, c.images, c.instances, c.precision, c.recall, c.f1, c.ap50, c.ap50_95)
         rows.append(tuple(map(_figure, figures)))
-    return table(f"{metrics.images} images, P and R at confidence {metrics.confidence:.3f}", columns, rows)
+    return table(f"{what}{metrics.images} images, P and R at confidence {metrics.confidence:.3f}", columns, rows)
 
 
 def _figure(value: object) -> str:

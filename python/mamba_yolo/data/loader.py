@@ -18,7 +18,7 @@ from mamba_yolo.augmentation import AugmentConfig
 from mamba_yolo.checks import check_imgsz, check_range
 from mamba_yolo.data.hook import apply_hook
 from mamba_yolo.data.pipeline import make_pipeline
-from mamba_yolo.errors import ConfigError, ImageError
+from mamba_yolo.errors import ConfigError, DataError, ImageError
 from mamba_yolo.types import Batch, Segments
 
 if TYPE_CHECKING:
@@ -62,11 +62,15 @@ class Loader(IterableDataset[Batch]):
         world_size: how many loaders share each epoch.
         dtype: "uint8", or "float32" for values divided by 255.
         pin_memory: page-locked images, for copies to a GPU that do not wait; without CUDA it does nothing.
+        masks: also draw the mask of every object at a quarter of the side (`Batch.masks`); objects that have a box
+            only, or no pixel centre inside, have an empty one.
         on_error: what to do about a file that cannot be read any more: "raise", or "skip" and take the next readable
             sample in its place (see `skipped`).
 
     Raises:
-        ConfigError: an option outside its domain, copy-paste for a data set without polygons, or a cache without room.
+        ConfigError: an option outside its domain, copy-paste for a data set without outlines, masks with a hook, or a
+            cache without room.
+        DataError: masks of a data set that has none.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Loader(IterableDataset[Batch]):
         world_size: int = 1,
         dtype: Literal["uint8", "float32"] = "uint8",
         pin_memory: bool = False,
+        masks: bool = False,
         on_error: Literal["raise", "skip"] = "raise",
     ) -> None:
         check_imgsz(imgsz)
@@ -100,6 +105,8 @@ class Loader(IterableDataset[Batch]):
         _check_choice("cache", cache, (False, "off", "ram", "disk"))
         _check_choice("dtype", dtype, ("uint8", "float32"))
         _check_choice("on_error", on_error, ("raise", "skip"))
+        if masks and hook is not None:
+            raise ConfigError("a hook cannot change masks: train without the hook, or a model without masks")
         if rect and train:
             raise ConfigError("rect is for validation: training pictures are square; drop rect or set train=False")
         self.dataset, self.imgsz, self.batch_size, self.train, self.seed = dataset, imgsz, batch_size, train, seed
@@ -108,6 +115,12 @@ class Loader(IterableDataset[Batch]):
         self.close_epoch = close_epoch
         self.hook = hook if train else None
         self._has_segments = any(any(sample.segments or ()) for sample in dataset)
+        if masks and not self._has_segments:
+            raise DataError(
+                f"{dataset!r} has boxes only, and a -seg model learns from masks; give polygons or run-length masks, "
+                "or take a model without -seg"
+            )
+        self.masks = masks
         self._ranges()  # refuses what the data set cannot have, before anything starts
         self.cache: Literal["off", "ram", "disk"] = cache or "off"
         self.rect, self.rank, self.world_size, self.dtype = rect, rank, world_size, dtype
@@ -183,8 +196,7 @@ class Loader(IterableDataset[Batch]):
             return None
         if self.augment.copy_paste and not self._has_segments:
             raise ConfigError(
-                f"copy_paste={self.augment.copy_paste} needs polygons, and {self.dataset!r} has none "
-                "(run-length masks are no outlines); use 0"
+                f"copy_paste={self.augment.copy_paste} needs polygons or masks, and {self.dataset!r} has none; use 0"
             )
         values = dataclasses.astuple(self.augment)
         return (*values[:-1], MULTI_SCALE_RANGE if self.augment.multi_scale else 0.0)
@@ -217,6 +229,8 @@ class Loader(IterableDataset[Batch]):
             batch = apply_hook(self.hook, batch)
         elif self._has_segments:
             batch = batch._replace(segments=Segments(*map(torch.from_numpy, arrays[6])))
+        if self.masks:
+            batch = batch._replace(masks=torch.from_numpy(arrays[7]).squeeze(1))
         images = batch.images
         if self.dtype == "float32" and self.hook is not None:  # hooks work on bytes
             images = images / 255

@@ -53,6 +53,7 @@ def make_pipeline(loader: Loader) -> Any:
         kind=kind,
         keep=_place(loader, rows[0], sizes),
         as_floats=loader.dtype == "float32" and loader.hook is None,
+        masks=loader.masks,
         skip=loader.on_error == "skip",
         shard=(loader.rank, loader.world_size),
     )

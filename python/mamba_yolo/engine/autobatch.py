@@ -86,5 +86,6 @@ def measured_step(detector: Detector, config: TrainConfig, num_images: int) -> i
         images = torch.rand(num_images, 3, side, side, device=device)
         with torch.autocast(device.type, precision.autocast, precision.autocast is not None):
             raw = probe(images)
-        sum(level.float().square().mean() for level in raw.levels).backward()
+        maps = [*raw.levels, *(m for m in (raw.mask_coefs, raw.protos) if m is not None)]
+        sum(m.float().square().mean() for m in maps).backward()
     return torch.cuda.max_memory_allocated(device)

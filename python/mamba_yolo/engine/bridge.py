@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from safetensors.torch import save_file
 
-from mamba_yolo.engine.checkpoint import WEIGHT_SUFFIXES, load_weights, save
+from mamba_yolo.engine.checkpoint import load_weights, save
+from mamba_yolo.engine.packaged import WEIGHT_SUFFIXES
 from mamba_yolo.engine.safefile import write_atomic
 from mamba_yolo.errors import ConfigError
 from mamba_yolo.models.official import export_state_dict

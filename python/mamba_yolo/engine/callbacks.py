@@ -68,5 +68,6 @@ class Callback:
 
 def describe(row: dict[str, Any]) -> str:
     """A row of results in one line."""
-    shown = {k.removeprefix("metrics/").removesuffix("(B)"): v for k, v in row.items() if k.startswith("metrics/")}
+    names = {k: k.removeprefix("metrics/") for k in row if k.startswith("metrics/")}
+    shown = {f"mask {n[:-3]}" if n.endswith("(M)") else n.removesuffix("(B)"): row[k] for k, n in names.items()}
     return ", ".join(f"{name} {value:.4f}" for name, value in shown.items() if value is not None)

@@ -6,6 +6,7 @@ that is not a number is an error, never an AP of 0. Test: tests/engine/test_metr
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
 
     from mamba_yolo.engine.coco import CocoFigures
     from mamba_yolo.engine.verdicts import Verdict
+    from mamba_yolo.ops.masks import Rle
     from mamba_yolo.types import Sample
 
 MAP50_WEIGHT, MAP50_95_WEIGHT = 0.1, 0.9  # of the fitness that picks the best epoch
+COLUMNS = {"precision": "precision", "recall": "recall", "map50": "mAP50", "map50_95": "mAP50-95"}  # of results.csv
 
 
 class ClassFigures(NamedTuple):
@@ -68,6 +71,7 @@ class Metrics:
         curves: P, R, F1 by confidence; (nc, 1001) each.
         precision50: (nc, 101) precision at IoU 0.5 by recall.
         verdicts: what was found, missed and false on each image, at `confidence`.
+        seg: the figures of masks in the place of boxes, of a model that finds them.
     """
 
     coco: dict[str, float]
@@ -84,6 +88,7 @@ class Metrics:
     speed_ms: dict[str, float] = field(default_factory=dict, compare=False)
     losses: dict[str, float] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list, repr=False, compare=False)
+    seg: Metrics | None = None
 
     @property
     def map50_95(self) -> float:
@@ -102,12 +107,23 @@ class Metrics:
 
     @property
     def fitness(self) -> float:
-        """What the best epoch has most of: 0.1 AP50 + 0.9 AP; 0 without ground truth."""
-        return MAP50_WEIGHT * max(self.map50, 0.0) + MAP50_95_WEIGHT * max(self.map50_95, 0.0)
+        """What the best epoch has most of: 0.1 AP50 + 0.9 AP, that of masks added; 0 without ground truth."""
+        own = MAP50_WEIGHT * max(self.map50, 0.0) + MAP50_95_WEIGHT * max(self.map50_95, 0.0)
+        return own + (self.seg.fitness if self.seg else 0.0)
 
     def figures(self) -> dict[str, float]:
-        """The headline figures, as stored beside weights and in results.csv."""
-        return {"precision": self.precision, "recall": self.recall, "map50": self.map50, "map50_95": self.map50_95}
+        """The headline figures, as stored beside weights; those of masks begin with mask_."""
+        own = {name: float(getattr(self, name)) for name in COLUMNS}
+        return own | ({f"mask_{name}": value for name, value in self.seg.figures().items()} if self.seg else {})
+
+    def columns(self) -> dict[str, float]:
+        """The headline figures under the names of results.csv: (B) of boxes, (M) of masks."""
+        kinds = {"B": self} | ({"M": self.seg} if self.seg else {})
+        return {
+            f"metrics/{column}({kind})": float(getattr(metrics, name))
+            for kind, metrics in kinds.items()
+            for name, column in COLUMNS.items()
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; None where there is no ground truth."""
@@ -127,6 +143,7 @@ class Metrics:
             "confusion": self.confusion.tolist(),
             "speed_ms": self.speed_ms,
             "losses": self.losses,
+            **({"seg": self.seg.to_dict()} if self.seg else {}),
         }
 
 
@@ -140,8 +157,18 @@ def truth_of(sample: Sample) -> Truth:
     return Truth(sample.boxes_xyxy, sample.classes, sample.is_crowd, areas)
 
 
+class MaskPairs(NamedTuple):
+    """Run lengths per image of the objects and of the detections, in their order."""
+
+    true: Sequence[Sequence[Rle]]
+    found: Sequence[Sequence[Rle]]
+
+
 def evaluate(
-    truths: Sequence[Truth], detections: Sequence[npt.NDArray[np.float32]], names: Mapping[int, str]
+    truths: Sequence[Truth],
+    detections: Sequence[npt.NDArray[np.float32]],
+    names: Mapping[int, str],
+    masks: MaskPairs | None = None,
 ) -> Metrics:
     """Compare detections with ground truth, image by image.
 
@@ -149,6 +176,7 @@ def evaluate(
         truths: objects per image.
         detections: (n, 6) rows x1 y1 x2 y2 score class per image, pixels of the original image.
         names: class names by number 0..nc-1.
+        masks: what is compared in the place of boxes.
 
     Raises:
         TrainingError: a detection is not finite.
@@ -157,7 +185,10 @@ def evaluate(
         if not np.isfinite(rows).all():
             raise TrainingError(f"image {i}: detections hold NaN or infinity: the weights are damaged")
     nc = len(names)
-    figures = evaluate_coco(_coco_truth(truths, nc), _coco_results(detections))
+    truth, results = _coco_truth(truths, nc), _coco_results(detections)
+    if masks is not None:
+        _put_masks(truth, results, masks)
+    figures = evaluate_coco(truth, results, "bbox" if masks is None else "segm")
     matches = [match_image(i + 1, t, d, figures) for i, (t, d) in enumerate(zip(truths, detections, strict=True))]
     curves = confidence_curves(truths, detections, matches, nc)
     instances = count_instances(truths, nc)
@@ -225,6 +256,17 @@ def _coco_results(detections: Sequence[npt.NDArray[np.float32]]) -> list[dict[st
         for i, rows in enumerate(detections)
         for box, row in zip(_xywh(rows[:, :4]), rows, strict=True)
     ]
+
+
+def _put_masks(truth: dict[str, Any], results: list[dict[str, Any]], masks: MaskPairs) -> None:
+    """Give every annotation and result its mask; a result has its mask alone, which says how large it is."""
+    for annotation, rle in zip(truth["annotations"], itertools.chain(*masks.true), strict=True):
+        annotation["segmentation"] = rle
+    for result, rle in zip(results, itertools.chain(*masks.found), strict=True):
+        result["segmentation"] = rle
+        del result["bbox"]
+    for image, rles in zip(truth["images"], masks.true, strict=True):
+        image["height"], image["width"] = rles[0]["size"] if rles else (1, 1)
 
 
 def _xywh(boxes_xyxy: npt.NDArray[np.float32]) -> list[list[float]]:

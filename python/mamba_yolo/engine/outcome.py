@@ -40,7 +40,7 @@ class TrainResult(NamedTuple):
 
 def write_result(path: Path, result: TrainResult) -> None:
     """Write a result as JSON."""
-    metrics = {f.name: getattr(result.best_metrics, f.name) for f in dataclasses.fields(Metrics)}
+    metrics = _plain(result.best_metrics)
     plain = {**result._asdict(), "run_dir": str(result.run_dir), "best": str(result.best), "best_metrics": metrics}
     path.write_text(json.dumps(plain, default=np.ndarray.tolist), encoding="utf-8")
 
@@ -48,13 +48,25 @@ def write_result(path: Path, result: TrainResult) -> None:
 def read_result(path: Path) -> TrainResult:
     """Read what `write_result` wrote."""
     plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    metrics = plain.pop("best_metrics")
+    metrics = _metrics(plain.pop("best_metrics"))
+    return TrainResult(Path(plain.pop("run_dir")), Path(plain.pop("best")), metrics, **plain)
+
+
+def _plain(metrics: Metrics) -> dict[str, Any]:
+    """Fields by name, as JSON can have them."""
+    fields = {f.name: getattr(metrics, f.name) for f in dataclasses.fields(Metrics)}
+    return fields | {"seg": metrics.seg and _plain(metrics.seg)}
+
+
+def _metrics(metrics: dict[str, Any]) -> Metrics:
+    """What `_plain` made into fields."""
     metrics["per_class"] = [ClassFigures(*row) for row in metrics["per_class"]]
     metrics["confusion"] = np.array(metrics["confusion"], np.int64)
     metrics["curves"] = Curves(*map(np.array, metrics["curves"]))
     metrics["precision50"] = np.array(metrics["precision50"])
     metrics["verdicts"] = [_verdict(*row) for row in metrics["verdicts"]]
-    return TrainResult(Path(plain.pop("run_dir")), Path(plain.pop("best")), Metrics(**metrics), **plain)
+    metrics["seg"] = metrics["seg"] and _metrics(metrics["seg"])
+    return Metrics(**metrics)
 
 
 def _verdict(truth: list[Any], rows: list[Any], found: list[int], missed: list[int], loss: float) -> Verdict:

@@ -73,48 +73,28 @@ class Pictures(Callback):
         for normalized, file in ((False, "confusion_matrix.png"), (True, "confusion_matrix_normalized.png")):
             self._plot(plots.confusion_matrix, metrics.confusion, names, folder / file, normalized=normalized)
         known = np.array([row.instances > 0 for row in metrics.per_class])[:, None]
-        curves = (
-            (
-                "BoxPR_curve.png",
-                np.linspace(0, 1, 101),
-                metrics.precision50,
-                "recall",
-                "precision",
-                "AP50",
-                metrics.map50,
-            ),
-            (
-                "BoxP_curve.png",
-                CONFIDENCES,
-                metrics.curves.precision,
-                "confidence",
-                "precision",
-                "P",
-                metrics.precision,
-            ),
-            ("BoxR_curve.png", CONFIDENCES, metrics.curves.recall, "confidence", "recall", "R", metrics.recall),
-            ("BoxF1_curve.png", CONFIDENCES, metrics.curves.f1, "confidence", "F1", "F1", metrics.f1),
-        )
-        for file, x, y, x_label, y_label, what, value in curves:
-            shown = np.where(known, y, np.nan)
-            mean = f"mean, {what} {value:.3f}"
-            self._plot(
-                plots.class_curves, x, shown, names, folder / file, x_label=x_label, y_label=y_label, mean_label=mean
-            )
+        for kind, of_kind in (("Box", metrics), ("Mask", metrics.seg)):
+            for file, x, y, x_label, y_label, what, value in _curves(of_kind) if of_kind else ():
+                shown, mean = np.where(known, y, np.nan), f"mean, {what} {value:.3f}"
+                self._plot(
+                    plots.class_curves, x, shown, names, folder / f"{kind}{file}",
+                    x_label=x_label, y_label=y_label, mean_label=mean,
+                )  # fmt: skip
 
     def _draw_validation(self) -> None:
         if self.last_validation is None:
             return
         batch, detections = self.last_validation
-        self._write(_true_rows(batch), batch, "val_batch0_labels.jpg")
-        self._write([d[d[:, 4] >= SHOWN_CONF] for d in detections], batch, "val_batch0_pred.jpg", scored=True)
+        assert self.run is not None  # on_run_start comes first
+        self._save(draw_batch(batch, self.run.names), "val_batch0_labels.jpg")
+        self._write([d[d[:, 4] >= SHOWN_CONF] for d in detections], batch, "val_batch0_pred.jpg")
 
-    def _write(self, rows: list[npt.NDArray[np.float32]], batch: Batch, file: str, *, scored: bool = False) -> None:
+    def _write(self, rows: list[npt.NDArray[np.float32]], batch: Batch, file: str) -> None:
         """Draw (n, 6) rows on the images of a batch and write them as one sheet."""
         assert self.run is not None  # on_run_start comes first
         images = batch.images[:MOST_IMAGES].permute(0, 2, 3, 1).contiguous().numpy()
         drawn = [
-            draw_detections(image, r[:, :4], r[:, 5], r[:, 4] if scored else None, self.run.names)
+            draw_detections(image, r[:, :4], r[:, 5], r[:, 4], self.run.names)
             for image, r in zip(images, rows, strict=False)
         ]
         self._save(grid(drawn, cell=(CELL_PX, CELL_PX)), file)
@@ -138,6 +118,17 @@ class Pictures(Callback):
             self.reporter.say(str(error))
         except OSError as error:
             raise SaveError(f"cannot write a picture of the run: {error}; free space, or --plots false") from error
+
+
+def _curves(metrics: Metrics) -> list[tuple[str, npt.NDArray[Any], npt.NDArray[Any], str, str, str, float]]:
+    """File, x, y, what they are, and what the mean curve is worth."""
+    x, label, (precision, recall, f1) = CONFIDENCES, "confidence", metrics.curves
+    return [
+        ("PR_curve.png", np.linspace(0, 1, 101), metrics.precision50, "recall", "precision", "AP50", metrics.map50),
+        ("P_curve.png", x, precision, label, "precision", "P", metrics.precision),
+        ("R_curve.png", x, recall, label, "recall", "R", metrics.recall),
+        ("F1_curve.png", x, f1, label, "F1", "F1", metrics.f1),
+    ]
 
 
 def draw_batch(batch: Batch, names: Mapping[int, str]) -> npt.NDArray[np.uint8]:

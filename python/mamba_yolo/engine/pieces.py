@@ -17,7 +17,7 @@ CPU_MESSAGES = ("can't allocate memory", "not enough memory")
 
 
 def split(batch: Batch, pieces: int) -> list[Batch]:
-    """Cut a batch into at most `pieces` batches of about equal size; masks and outlines are left out."""
+    """Cut a batch into at most `pieces` batches of about equal size; outlines are left out."""
     bounds = torch.linspace(0, len(batch.images), min(pieces, len(batch.images)) + 1).round().int().tolist()
     return [_between(batch, start, end) for start, end in itertools.pairwise(bounds)]
 
@@ -38,4 +38,5 @@ def _between(batch: Batch, start: int, end: int) -> Batch:
         batch_index=batch.batch_index[mine] - start,
         sample_index=batch.sample_index[start:end],
         letterbox=batch.letterbox[start:end],
+        masks=None if batch.masks is None else batch.masks[mine],
     )

@@ -64,9 +64,9 @@ def predict(detector: Detector, names: Mapping[int, str], source: Any, config: P
 
 
 def save_results(results: Iterable[Results], folder: Path, config: PredictConfig) -> Iterator[Results]:
-    """Pass results on, writing a picture of each, and predictions.json and coco.json after the last, as the config asks.
+    """Pass results on, writing a picture of each, and both JSON files after the last, as the config asks.
 
-    In coco.json an image has the number that its file is named after, as COCO's are, or else the name without its ending.
+    In coco.json an image has the number that its file is named after, as in COCO, or else the name without ending.
 
     Args:
         results: what `predict` yields.

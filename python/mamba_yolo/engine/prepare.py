@@ -30,13 +30,14 @@ from mamba_yolo.engine.schedule import ema_tau
 from mamba_yolo.engine.step import Stepper, choose_precision
 from mamba_yolo.engine.syncnorm import synchronise_norms
 from mamba_yolo.engine.writer import Writer
-from mamba_yolo.errors import CheckpointError, DataError, NotYetError
+from mamba_yolo.errors import CheckpointError, DataError
 from mamba_yolo.losses.detection import DetectionLoss, rarity_weights
+from mamba_yolo.losses.segmentation import SegmentationLoss, loss_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mamba_yolo.config import TrainConfig
+    from mamba_yolo.config import Task, TrainConfig
     from mamba_yolo.data import Dataset, Hook
     from mamba_yolo.engine.callbacks import Callback
     from mamba_yolo.engine.progress import Reporter
@@ -80,6 +81,11 @@ class Training:
         return self.stepper.ranks
 
     @property
+    def task(self) -> Task:
+        """Boxes alone, or masks too."""
+        return self.stepper.ema.module.config.task  # type: ignore[union-attr,return-value]
+
+    @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch, each shared by all ranks."""
         return self.plan.schedule.batches_per_epoch
@@ -114,11 +120,9 @@ def start(
     _check_boxes(train_set, config)
     torch.manual_seed(config.seed)
     detector = starting_model(config, model, names, train_set.names, reporter)
-    if detector.config.task == "segment":
-        raise NotYetError("training of masks is not in this version; train a detector, such as model=mamba-yolo-t")
     detector.to(device=ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     config = dataclasses.replace(config, batch=chosen_batch(config, detector, len(train_set), reporter, ranks))
-    loaders = _loaders(config, (train_set, val_set), hook, ranks)
+    loaders = _loaders(config, (train_set, val_set), hook, ranks, masks=detector.config.task == "segment")
     folder = Path(ranks.same_text(str(new_run_folder(config.project, config.name)) if ranks.is_first else ""))
     return _assemble(config, folder, detector, loaders, reporter=reporter, callbacks=callbacks, epoch=0, ranks=ranks)
 
@@ -141,7 +145,8 @@ def resume(
         )
     detector, _ = fit_classes(checkpoint.arch, checkpoint.weights, checkpoint.arch.num_classes, str(path))
     detector.to(device=ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    folder, loaders = path.resolve().parent.parent, _loaders(config, (train_set, val_set), hook, ranks)
+    loaders = _loaders(config, (train_set, val_set), hook, ranks, masks=detector.config.task == "segment")
+    folder = path.resolve().parent.parent
     training = _assemble(
         config, folder, detector, loaders, reporter=reporter, callbacks=callbacks, epoch=state.epoch, ranks=ranks
     )
@@ -160,7 +165,7 @@ def describe_run(training: Training) -> Run:
 
 
 def _loaders(
-    config: TrainConfig, sets: tuple[Dataset, Dataset], hook: Hook | None, ranks: Ranks
+    config: TrainConfig, sets: tuple[Dataset, Dataset], hook: Hook | None, ranks: Ranks, *, masks: bool
 ) -> tuple[Loader, Loader]:
     """Of training and of validation, as `mamba-yolo val` loads it; each rank its share of every batch."""
     batch = ranks.share_of(config.batch)
@@ -176,6 +181,7 @@ def _loaders(
         cache=config.cache,
         rank=ranks.rank,
         world_size=ranks.world_size,
+        masks=masks,
     )
     val = Loader(
         sets[1],
@@ -186,6 +192,7 @@ def _loaders(
         cache=config.cache,
         rank=ranks.rank,
         world_size=ranks.world_size,
+        masks=masks,
     )
     return train, val
 
@@ -223,7 +230,7 @@ def _assemble(
         say=reporter.say,
         ranks=ranks,
     )
-    recorder = Recorder(folder, config, epoch) if ranks.is_first else None
+    recorder = Recorder(folder, config, epoch, detector.config.task) if ranks.is_first else None
     reporter.say(
         f"{len(train_set)} training and {len(val_loader.dataset)} validation images, {len(train_set.names)} classes, "
         f"{device}{f', {ranks.world_size} ranks' if ranks.world_size > 1 else ''}"
@@ -234,13 +241,14 @@ def _assemble(
     )
 
 
-def _criterion(config: TrainConfig, detector: Detector, train_set: Dataset) -> DetectionLoss:
+def _criterion(config: TrainConfig, detector: Detector, train_set: Dataset) -> DetectionLoss | SegmentationLoss:
     weights = None
     if config.class_weights:
         _, classes = box_labels(train_set)
         counts = torch.bincount(torch.from_numpy(classes), minlength=len(train_set.names))
         weights = rarity_weights(counts, config.class_weights)
-    return DetectionLoss(len(train_set.names), detector.strides, config.box, config.cls, config.dfl, weights)
+    loss = DetectionLoss(len(train_set.names), detector.strides, config.box, config.cls, config.dfl, weights)
+    return loss_of(detector.config.task, loss)
 
 
 def _check_boxes(train_set: Dataset, config: TrainConfig) -> None:

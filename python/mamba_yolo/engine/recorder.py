@@ -17,31 +17,24 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mamba_yolo.config import to_dict
+from mamba_yolo.engine.metrics import COLUMNS
 from mamba_yolo.engine.safefile import write_text
+from mamba_yolo.engine.tally import LOSS_NAMES
 from mamba_yolo.errors import MissingFileError, SaveError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mamba_yolo.config import TrainConfig
+    from mamba_yolo.config import Task, TrainConfig
 
-COLUMNS = (
-    "epoch",
-    "time",
-    "train/box_loss",
-    "train/cls_loss",
-    "train/dfl_loss",
-    "metrics/precision(B)",
-    "metrics/recall(B)",
-    "metrics/mAP50(B)",
-    "metrics/mAP50-95(B)",
-    "val/box_loss",
-    "val/cls_loss",
-    "val/dfl_loss",
-    "lr/pg0",
-    "lr/pg1",
-    "lr/pg2",
-)
+
+def columns_of(task: Task) -> tuple[str, ...]:
+    """Columns of results.csv for a kind of network: (B) of boxes, (M) of masks."""
+    losses = [f"{name}_loss" for name in LOSS_NAMES[task]]
+    kinds = ("B", "M") if task == "segment" else ("B",)
+    figures = [f"metrics/{name}({kind})" for kind in kinds for name in COLUMNS.values()]
+    train, val = ([f"{split}/{name}" for name in losses] for split in ("train", "val"))
+    return ("epoch", "time", *train, *figures, *val, "lr/pg0", "lr/pg1", "lr/pg2")
 
 
 def last_checkpoint(project: str | Path, name: str) -> Path:
@@ -68,9 +61,11 @@ class Recorder:
         folder: the run folder.
         config: written to args.yaml.
         epoch: finished epochs of the checkpoint that is resumed; later rows are dropped.
+        task: what the network finds.
     """
 
-    def __init__(self, folder: Path, config: TrainConfig, epoch: int = 0) -> None:
+    def __init__(self, folder: Path, config: TrainConfig, epoch: int = 0, task: Task = "detect") -> None:
+        self.columns = columns_of(task)
         try:
             (folder / "weights").mkdir(exist_ok=True)
         except OSError as error:
@@ -78,12 +73,12 @@ class Recorder:
         self.csv_path = folder / "results.csv"
         self.jsonl_path = folder / "metrics.jsonl"
         write_text(folder / "args.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
-        write_text(self.csv_path, _csv_line(COLUMNS) + "".join(_rows_up_to(self.csv_path, epoch, _epoch_of_csv)))
+        write_text(self.csv_path, _csv_line(self.columns) + "".join(_rows_up_to(self.csv_path, epoch, _epoch_of_csv)))
         write_text(self.jsonl_path, "".join(_rows_up_to(self.jsonl_path, epoch, _epoch_of_json)))
 
     def write(self, row: Mapping[str, float], details: dict[str, Any] | None) -> None:
         """Append the row of an epoch to both files; details go to metrics.jsonl only."""
-        known = [_short(row[c]) if c in row else "" for c in COLUMNS]
+        known = [_short(row[c]) if c in row else "" for c in self.columns]
         _append(self.csv_path, _csv_line(known))
         _append(self.jsonl_path, json.dumps({**row, "validation": details}, allow_nan=False) + "\n")
 

@@ -38,10 +38,12 @@ HEAT_BINS = 24
 
 CURVES = {
     "box loss": ("train/box_loss", "val/box_loss"),
+    "mask loss": ("train/seg_loss", "val/seg_loss"),
     "class loss": ("train/cls_loss", "val/cls_loss"),
     "distance loss": ("train/dfl_loss", "val/dfl_loss"),
     "precision and recall": ("metrics/precision(B)", "metrics/recall(B)"),
     "average precision": ("metrics/mAP50(B)", "metrics/mAP50-95(B)"),
+    "average precision of masks": ("metrics/mAP50(M)", "metrics/mAP50-95(M)"),
     "learning rate": ("lr/pg0", "lr/pg1", "lr/pg2"),
 }
 COLOURS = ("var(--accent)", "var(--false)", "var(--missed)")
@@ -128,6 +130,7 @@ def _summary(report: Report) -> Html:
     figures = {
         "AP50-95": metrics.map50_95,
         "AP50": metrics.map50,
+        **({"mask AP50-95": metrics.seg.map50_95, "mask AP50": metrics.seg.map50} if metrics.seg else {}),
         "precision": metrics.precision,
         "recall": metrics.recall,
         "F1": metrics.f1,
@@ -152,6 +155,8 @@ def _training_curves(rows: Sequence[Mapping[str, float]]) -> Html:
     cards = []
     for title, columns in CURVES.items():
         known = {column: [row for row in rows if column in row] for column in columns}  # not every epoch is validated
+        if not any(known.values()):
+            continue
         lines = [
             Line(column, [row["epoch"] for row in found], [row[column] for row in found], colour)
             for (column, found), colour in zip(((c, f) for c, f in known.items() if f), COLOURS, strict=False)
@@ -184,9 +189,13 @@ def _confidence_curves(metrics: Metrics) -> Html:
 
 
 def _class_table(metrics: Metrics) -> Html:
-    head = ("class", "images", "objects", "P", "R", "F1", "AP50", "AP50-95")
+    head: tuple[str, ...] = ("class", "images", "objects", "P", "R", "F1", "AP50", "AP50-95")
     total = (metrics.images, metrics.instances, metrics.precision, metrics.recall, metrics.f1)
-    rows = [("all", *total, metrics.map50, metrics.map50_95), *metrics.per_class]
+    rows: list[tuple[Any, ...]] = [("all", *total, metrics.map50, metrics.map50_95), *metrics.per_class]
+    if metrics.seg:
+        head = (*head, "mask AP50", "mask AP50-95")
+        figures = [(metrics.seg.map50, metrics.seg.map50_95), *((c.ap50, c.ap50_95) for c in metrics.seg.per_class)]
+        rows = [(*row, *more) for row, more in zip(rows, figures, strict=True)]
     body = [
         tag("tr", tag("td", swatch, row[0], class_="name"), *(tag("td", _figure(value)) for value in row[1:]))
         for swatch, row in zip(["", *(_swatch(_css(i)) for i in range(len(rows)))], rows, strict=False)
@@ -268,7 +277,7 @@ def _css(class_index: int) -> str:
 def _short_name(column: str) -> str:
     """`train/box_loss` as train, `metrics/mAP50(B)` as mAP50."""
     group, name = column.split("/")
-    return group if name.endswith("_loss") else name.removesuffix("(B)")
+    return group if name.endswith("_loss") else name[: name.rindex("(")] if "(" in name else name
 
 
 def _figure(value: float | int) -> str:

@@ -2,8 +2,9 @@
 
 The loss is a sum over the images of the batch, so gradients of accumulated batches simply add up to those of one large
 batch, and to that of a batch computed in pieces when memory runs out. With several ranks each has a share of the batch:
-losses are divided by the target scores of all shares, gradients are summed. A loss or gradient that is not finite stops
-the run before any weight changes. Test: tests/engine/test_step.py, tests/engine/test_ranks.py.
+losses are divided by the target scores (masks: by the anchors that learn one) of all shares, gradients are summed. A
+loss or gradient that is not finite stops the run before any weight changes.
+Test: tests/engine/test_step.py, tests/engine/test_ranks.py.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mamba_yolo.engine.optim import set_rates
 from mamba_yolo.engine.pieces import is_out_of_memory, split
 from mamba_yolo.engine.ranks import ALONE, Ranks
 from mamba_yolo.engine.syncnorm import blank_forward
-from mamba_yolo.engine.tally import Tally
+from mamba_yolo.engine.tally import Losses, Tally
 from mamba_yolo.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -32,18 +33,12 @@ if TYPE_CHECKING:
     from mamba_yolo.losses.detection import DetectionLossParts
     from mamba_yolo.types import Batch, RawDetections
 
-    Criterion = Callable[[RawDetections, Tensor, Tensor, Tensor], DetectionLossParts]
+    Criterion = Callable[
+        ..., DetectionLossParts
+    ]  # raw outputs, boxes, classes, image of each, masks where there are any
 
 MOST_FILES_NAMED = 16
 SMALLEST_SCALE = 2.0**-14  # of a float16 loss; gradients that overflow below are infinite themselves
-
-
-class Losses(NamedTuple):
-    """Loss parts of one batch as numbers."""
-
-    box: float
-    cls: float
-    dfl: float
 
 
 class Precision(NamedTuple):
@@ -71,7 +66,8 @@ def network_input(images: Tensor, device: torch.device) -> Tensor:
 def batch_losses(raw: RawDetections, batch: Batch, criterion: Criterion, device: torch.device) -> DetectionLossParts:
     """Loss of the raw outputs for a batch, in float32 whatever the network computed in."""
     raw = raw._replace(levels=[level.float() for level in raw.levels])
-    return criterion(raw, batch.boxes_cxcywh_norm.to(device), batch.classes.to(device), batch.batch_index.to(device))
+    targets = (batch.boxes_cxcywh_norm, batch.classes, batch.batch_index, batch.masks)
+    return criterion(raw, *(target.to(device) for target in targets if target is not None))
 
 
 @dataclass
@@ -125,7 +121,7 @@ class Stepper:
     def _try_backward(self, batch: Batch, files: Callable[[], Sequence[str]]) -> Losses | None:
         """Add the gradients of a batch, piece by piece; None when memory ran out."""
         try:
-            sums = [0.0, 0.0, 0.0]
+            sums = [0.0] * len(Losses._fields)
             for piece in split(batch, self.pieces) if self.pieces > 1 else [batch]:
                 share = len(piece.images) / len(batch.images)
                 sums = [s + share * loss for s, loss in zip(sums, self._backward(piece, files), strict=True)]
@@ -154,22 +150,26 @@ class Stepper:
         set_rates(self.optimizer, rates)
         self.norms.next_batch()
         nothing = blank_forward(self.model, self.device)
-        whole = Tally(*self.ranks.total(torch.zeros(5, dtype=torch.float64)).tolist())
+        whole = Tally(*self.ranks.total(torch.zeros(len(Tally._fields), dtype=torch.float64)).tolist())
         if not all(map(math.isfinite, whole)):
             raise self.ranks.lost("the loss of another rank is not finite")
         self.precision.scaler.scale(nothing).backward()  # type: ignore[no-untyped-call]
         self.step += 1
         self._update(list)
-        return Losses(*whole.parts())
+        return whole.losses()
 
     def _of_all_ranks(self, parts: DetectionLossParts, images: int) -> tuple[Tensor, Losses]:
         """This rank's share of the whole batch's loss, to be differentiated, and the parts of the whole."""
         if self.ranks.world_size == 1:
-            return parts.total, Losses(float(parts.box), float(parts.cls), float(parts.dfl))
+            return parts.total, Losses(*(0.0 if p is None else float(p) for p in (*parts[1:4], parts.seg)))
         mine = Tally.of(parts, images)
         whole = Tally(*self.ranks.total(torch.tensor(mine, dtype=torch.float64)).tolist())
-        share = whole.images / mine.images * mine.divisor / whole.divisor
-        return parts.total * share, Losses(*whole.parts())
+        images_share = whole.images / mine.images
+        share = images_share * mine.divisor / whole.divisor
+        if parts.seg_total is None:
+            return parts.total * share, whole.losses()
+        mask_share = images_share * mine.mask_divisor / whole.mask_divisor
+        return (parts.total - parts.seg_total) * share + parts.seg_total * mask_share, whole.losses()
 
     def _halve(self, batch: Batch) -> None:
         """Compute batches in twice as many pieces from now on; gradients of the window at hand start over."""

@@ -77,4 +77,5 @@ def blank_forward(model: nn.Module, device: torch.device) -> Tensor:
     raw = model(torch.zeros(1, 3, BLANK_PX, BLANK_PX, device=device))
     for norm in norms:
         norm.counts = True
-    return sum((level.float().sum() for level in raw.levels), torch.zeros((), device=device)) * 0
+    maps = [*raw.levels, *(m for m in (raw.mask_coefs, raw.protos) if m is not None)]
+    return sum((m.float().sum() for m in maps), torch.zeros((), device=device)) * 0

@@ -31,7 +31,7 @@ from mamba_yolo.engine.recorder import read_rows
 from mamba_yolo.engine.report import Report, short_path, write_report
 from mamba_yolo.engine.restart import mark_run, resumed_after_restart
 from mamba_yolo.engine.resume import capture
-from mamba_yolo.engine.step import Losses
+from mamba_yolo.engine.tally import Losses
 from mamba_yolo.engine.validate import validate
 from mamba_yolo.errors import SaveError, TrainingError
 
@@ -143,11 +143,13 @@ def _run_epoch(training: Training, epoch: int) -> None:
     due = (epoch + 1) % config.val_period == 0 or epoch + 1 == config.epochs
     metrics = _validate(training) if due else None
     training.seconds += training.ranks.mean(time.perf_counter() - start)
-    row: dict[str, float] = {"epoch": epoch + 1, "time": training.seconds, **_loss_columns("train", losses._asdict())}
+    row: dict[str, float] = {
+        "epoch": epoch + 1,
+        "time": training.seconds,
+        **_loss_columns("train", losses.named(training.task)),
+    }
     if metrics is not None:
-        keys = ("precision(B)", "recall(B)", "mAP50(B)", "mAP50-95(B)")
-        row |= {f"metrics/{k}": v for k, v in zip(keys, metrics.figures().values(), strict=True)}
-        row |= _loss_columns("val", metrics.losses)
+        row |= metrics.columns() | _loss_columns("val", metrics.losses)
     row |= {f"lr/pg{i}": rate for i, rate in enumerate(rates)}
     if training.recorder is not None:
         training.recorder.write(row, metrics.to_dict() if metrics else None)
@@ -163,7 +165,7 @@ def _train_epoch(training: Training, epoch: int) -> tuple[Losses, list[float]]:
     config, stepper, count = training.config, training.stepper, training.steps_per_epoch
     training.ranks.own_random_numbers(config.seed, epoch)
     train_unfrozen(stepper.model)
-    sums = np.zeros(3)
+    sums = np.zeros(len(Losses._fields))
     with training.reporter.bar(f"epoch {epoch + 1}/{config.epochs}", count) as bar:
         for index, batch in enumerate(training.loader.epoch(epoch)):
             if epoch == 0 and index < BATCHES_SHOWN:
@@ -175,8 +177,8 @@ def _train_epoch(training: Training, epoch: int) -> tuple[Losses, list[float]]:
                 files=lambda b=batch: [str(training.train_set[i].path) for i in b.sample_index.tolist()],  # type: ignore[misc]
             )
             means = Losses(*(sums / (index + 1)))
-            note = f"box {means.box:.3f}  cls {means.cls:.3f}  dfl {means.dfl:.3f}  {memory_note(stepper.device)}"
-            bar.advance(images=len(batch.images), note=note)
+            parts = "  ".join(f"{name} {value:.3f}" for name, value in means.named(training.task).items())
+            bar.advance(images=len(batch.images), note=f"{parts}  {memory_note(stepper.device)}")
         if len(training.loader) < count:  # the last batch is too small for a share of every rank
             means = Losses(*((sums + stepper.idle(training.plan.schedule.at(epoch, count - 1))) / count))
     return means, [group["lr"] for group in stepper.optimizer.param_groups]

@@ -1,4 +1,4 @@
-"""Validation: letterboxed batches → averaged weights → decode → NMS → boxes in image pixels → metrics.
+"""Validation: letterboxed batches → averaged weights → decode → NMS → boxes and masks in image pixels → metrics.
 
 float32 unless asked otherwise, whatever the training used, so that a saved file gives its figures again. Nothing is
 dropped for lack of time, and an output that is not a number is an error. Test: tests/engine/test_validate.py.
@@ -14,15 +14,17 @@ import torch
 
 from mamba_yolo.boxes import clip_boxes
 from mamba_yolo.engine.inference import Network
-from mamba_yolo.engine.metrics import Metrics, evaluate, truth_of
+from mamba_yolo.engine.masks import found_masks, masks_of_all, true_masks
+from mamba_yolo.engine.metrics import MaskPairs, Metrics, evaluate, truth_of
 from mamba_yolo.engine.progress import Reporter
 from mamba_yolo.engine.ranks import ALONE, Ranks
 from mamba_yolo.engine.step import batch_losses, network_input
-from mamba_yolo.engine.tally import Tally
+from mamba_yolo.engine.tally import Losses, Tally
 from mamba_yolo.engine.verdicts import image_losses
 from mamba_yolo.errors import ConfigError, TrainingError
 from mamba_yolo.models.decode import decode
 from mamba_yolo.ops import nms_head
+from mamba_yolo.results import NUM_BOX_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from mamba_yolo.data import Dataset, Loader
     from mamba_yolo.engine.step import Criterion
     from mamba_yolo.models.detector import Detector
+    from mamba_yolo.ops.masks import Rle
     from mamba_yolo.types import Batch, RawDetections
 
     Watcher = Callable[[Batch, list[npt.NDArray[np.float32]]], None]
@@ -84,6 +87,7 @@ def validate(
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = Network(detector, dtype)
     rows: dict[int, npt.NDArray[np.float32]] = {}
+    masks: dict[int, list[Rle]] | None = {} if detector.config.task == "segment" else None
     alone: dict[int, float] = {}
     clock, losses = _Clock(device), list[Tally]()
     with (progress or Reporter(quiet=True)).bar("validate", len(loader)) as bar, torch.inference_mode():
@@ -97,13 +101,32 @@ def validate(
                 alone |= image_losses(raw, current, criterion, device)
             found = _detect(raw, current, dataset, conf=conf, iou=iou, max_det=max_det)
             if watch is not None and not rows:
-                watch(current, [f.numpy() for f in found])
-            for sample, letterbox, boxes in zip(current.sample_index.tolist(), current.letterbox, found, strict=True):
-                rows[sample] = _to_image(boxes, letterbox, dataset.image_size(sample)).numpy()
+                watch(current, [f[:, :NUM_BOX_COLUMNS].numpy() for f in found])
+            for k, (sample, letterbox) in enumerate(zip(current.sample_index.tolist(), current.letterbox, strict=True)):
+                size = dataset.image_size(sample)
+                boxes = _to_image(found[k], letterbox, size)
+                rows[sample] = boxes.numpy()
+                if masks is not None and raw.protos is not None:
+                    coefs = found[k][:, NUM_BOX_COLUMNS:]
+                    masks[sample] = found_masks(coefs, raw.protos[k], boxes[:, :4], letterbox, size)
             clock.lap("nms")
             bar.advance(images=len(current.images))
-    metrics = _figures(dataset, _rows_of_all(rows, ranks), _losses_of_all(alone, ranks))
-    return dataclasses.replace(metrics, speed_ms=clock.per_image(len(rows)), losses=_mean_losses(losses, ranks))
+    rows_of_all = _rows_of_all(rows, ranks)
+    metrics = _figures(dataset, rows_of_all, _losses_of_all(alone, ranks))
+    seg = None if masks is None else _mask_figures(dataset, rows_of_all, masks_of_all(masks, ranks))
+    means = _mean_losses(losses, ranks)
+    named = means.named(detector.config.task) if means is not None else {}
+    return dataclasses.replace(metrics, speed_ms=clock.per_image(len(rows)), losses=named, seg=seg)
+
+
+def _mask_figures(dataset: Dataset, rows: dict[int, npt.NDArray[np.float32]], masks: dict[int, list[Rle]]) -> Metrics:
+    """Figures of masks by image."""
+    order = sorted(rows)
+    known = [true_masks(dataset[i], dataset.image_size(i)) for i in order]
+    truths = [truth_of(dataset[i]) for i in order]
+    truths = [t._replace(is_crowd=t.is_crowd | ~k.is_known) for t, k in zip(truths, known, strict=True)]
+    pairs = MaskPairs([k.rles for k in known], [masks[i] for i in order])
+    return evaluate(truths, [rows[i] for i in order], dataset.names, pairs)
 
 
 def _figures(dataset: Dataset, rows: dict[int, npt.NDArray[np.float32]], alone: dict[int, float]) -> Metrics:
@@ -133,20 +156,19 @@ def _losses_of_all(alone: dict[int, float], ranks: Ranks) -> dict[int, float]:
     return {int(image): loss for share in ranks.gather(mine) for image, loss in share.tolist()}
 
 
-def _mean_losses(batches: list[Tally], ranks: Ranks) -> dict[str, float]:
-    """Mean loss per batch, weighted by images; batch k of every rank is a share of the same."""
-    mine = torch.tensor(batches, dtype=torch.float64).reshape(-1, 5)
+def _mean_losses(batches: list[Tally], ranks: Ranks) -> Losses | None:
+    """Mean loss per batch, weighted by images; batch k of every rank is a share of the same. None without a batch."""
+    mine = torch.tensor(batches, dtype=torch.float64).reshape(-1, len(Tally._fields))
     shares = ranks.gather(mine)
-    whole = torch.zeros(max(len(s) for s in shares), 5, dtype=torch.float64)
+    whole = torch.zeros(max(len(s) for s in shares), len(Tally._fields), dtype=torch.float64)
     for share in shares:
         whole[: len(share)] += share
     tallies = [Tally(*row) for row in whole.tolist()]
     images = sum(t.images for t in tallies)
-    return {
-        name: sum(t.parts()[i] * t.images for t in tallies) / images
-        for i, name in enumerate(("box", "cls", "dfl"))
-        if images
-    }
+    parts = zip(*(t.losses() for t in tallies), strict=True)
+    weights = [t.images for t in tallies]
+    means = (sum(p * w for p, w in zip(part, weights, strict=True)) / images for part in parts)
+    return Losses(*means) if images else None
 
 
 def _detect(
@@ -161,11 +183,11 @@ def _detect(
 
 
 def _to_image(rows: Tensor, letterbox: Tensor, size: tuple[int, int]) -> Tensor:
-    """Network pixels to pixels of the original image, clipped to it; (n, 6) stays (n, 6)."""
+    """Boxes (n, 6 or more) from network pixels to pixels of the original image, clipped to it; (n, 6)."""
     gain, left, top = letterbox
     shift = torch.stack([left, top, left, top])
     boxes = clip_boxes((rows[:, :4] - shift) / gain, *size)
-    return torch.cat([boxes, rows[:, 4:6]], dim=1)
+    return torch.cat([boxes, rows[:, 4:NUM_BOX_COLUMNS]], dim=1)
 
 
 def _check_classes(detector: Detector, dataset: Dataset) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mamba_yolo.engine.matches import UNMATCHED
+from mamba_yolo.types import RawDetections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from mamba_yolo.engine.matches import ImageMatches, Truth
     from mamba_yolo.engine.step import Criterion
-    from mamba_yolo.types import Batch, RawDetections
+    from mamba_yolo.types import Batch
 
 
 class Verdict(NamedTuple):
@@ -68,11 +69,12 @@ def judge(
 
 
 def image_losses(raw: RawDetections, batch: Batch, criterion: Criterion, device: torch.device) -> dict[int, float]:
-    """Loss of each image of a batch as if it were alone, box, cls and dfl together, by its index in the data set."""
-    boxes, classes, owner = (t.to(device) for t in (batch.boxes_cxcywh_norm, batch.classes, batch.batch_index))
+    """Loss of each image of a batch as if it were alone, all parts together, by its index in the data set."""
     losses: list[Tensor] = []
     for i in range(len(batch.images)):
-        mine = owner == i
-        alone = raw._replace(levels=[level[i : i + 1].float() for level in raw.levels], mask_coefs=None, protos=None)
-        losses.append(criterion(alone, boxes[mine], classes[mine], torch.zeros_like(owner[mine])).total)
+        mine = batch.batch_index == i
+        targets = (batch.boxes_cxcywh_norm, batch.classes, torch.zeros_like(batch.batch_index), batch.masks)
+        masks = [None if m is None else m[i : i + 1].float() for m in (raw.mask_coefs, raw.protos)]
+        alone = RawDetections([level[i : i + 1].float() for level in raw.levels], *masks)
+        losses.append(criterion(alone, *(t[mine].to(device) for t in targets if t is not None)).total)
     return dict(zip(batch.sample_index.tolist(), torch.stack(losses).tolist(), strict=True))

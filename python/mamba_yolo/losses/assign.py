@@ -68,6 +68,13 @@ def pad_targets(boxes_xyxy: Tensor, classes: Tensor, batch_index: Tensor, batch_
     return Targets(padded_boxes, padded_classes, is_real)
 
 
+def target_rows(batch_index: Tensor, image_P: Tensor, box_P: Tensor) -> Tensor:
+    """Rows (P,) of a batch's boxes from their image and their place there, as `pad_targets` gave it."""
+    counts = torch.bincount(batch_index)
+    first = counts.cumsum(0) - counts
+    return torch.argsort(batch_index, stable=True)[first[image_P] + box_P]
+
+
 @torch.no_grad()
 def assign(class_scores: Tensor, boxes_xyxy: Tensor, centres: Tensor, targets: Targets) -> Assignment:
     """Give each anchor at most one box.

@@ -23,7 +23,7 @@ from mamba_yolo.boxes import (
     xyxy_from_distances,
 )
 from mamba_yolo.errors import ShapeError
-from mamba_yolo.losses.assign import assign, pad_targets
+from mamba_yolo.losses.assign import assign, pad_targets, target_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,11 +37,14 @@ class DetectionLossParts(NamedTuple):
     """Scalars of one step; the parts are detached and already weighted by their gains.
 
     Attributes:
-        total: (box + cls + dfl) times the batch size; differentiable.
+        total: (box + cls + dfl + seg) times the batch size; differentiable.
         box: mean over targets of 1 - CIoU.
         cls: binary cross-entropy.
         dfl: distribution focal loss.
-        scores: sum of the assigned scores; all parts were divided by it, or by 1 if it is less.
+        scores: sum of the assigned scores; box, cls and dfl were divided by it, or by 1 if it is less.
+        seg: mask loss, of a network with masks.
+        seg_total: what masks add to the total; differentiable.
+        learners: anchors that learn a mask; seg was divided by their number, or by 1 if there are none.
     """
 
     total: Tensor
@@ -49,6 +52,23 @@ class DetectionLossParts(NamedTuple):
     cls: Tensor
     dfl: Tensor
     scores: Tensor
+    seg: Tensor | None = None
+    seg_total: Tensor | None = None
+    learners: Tensor | None = None
+
+
+class Positives(NamedTuple):
+    """Anchors that learn an object, image by image.
+
+    Attributes:
+        image: (P,) index in the batch.
+        anchor: (P,) index among the anchors.
+        row: (P,) row of the batch's boxes.
+    """
+
+    image: Tensor
+    anchor: Tensor
+    row: Tensor
 
 
 class DetectionLoss:
@@ -91,14 +111,20 @@ class DetectionLoss:
         Raises:
             ShapeError: levels that do not fit the number of classes or strides.
         """
+        return self.with_positives(raw, boxes_cxcywh_norm, classes, batch_index)[0]
+
+    def with_positives(
+        self, raw: RawDetections, boxes_cxcywh_norm: Tensor, classes: Tensor, batch_index: Tensor
+    ) -> tuple[DetectionLossParts, Positives]:
+        """Loss of a batch as by a call, and which anchors learn which object."""
         self._check(raw)
         with torch.autocast(raw.levels[0].device.type, enabled=False):
-            levels = [_at_least_float32(level) for level in raw.levels]
+            levels = [at_least_float32(level) for level in raw.levels]
             return self._loss(levels, boxes_cxcywh_norm, classes.flatten().long(), batch_index.flatten().long())
 
     def _loss(
         self, levels: list[Tensor], boxes_cxcywh_norm: Tensor, classes: Tensor, batch_index: Tensor
-    ) -> DetectionLossParts:
+    ) -> tuple[DetectionLossParts, Positives]:
         """Loss of levels in one dtype."""
         batch_size = levels[0].shape[0]
         centres_A2, strides_A1 = anchor_grid(levels, self.strides)
@@ -129,7 +155,8 @@ class DetectionLoss:
         dfl = (distribution_focal_loss(bins_BA64[image_P, anchor_P], distances_P4) * weight_P).sum() / divisor
 
         box, cls, dfl = (part * gain for part, gain in zip((box, cls, dfl), self.gains, strict=True))
-        return DetectionLossParts((box + cls + dfl) * batch_size, box.detach(), cls.detach(), dfl.detach(), scores)
+        parts = DetectionLossParts((box + cls + dfl) * batch_size, box.detach(), cls.detach(), dfl.detach(), scores)
+        return parts, Positives(image_P, anchor_P, target_rows(batch_index, image_P, box_P))
 
     def _check(self, raw: RawDetections) -> None:
         """Raise ShapeError unless the levels fit."""
@@ -174,6 +201,6 @@ def distribution_focal_loss(bins: Tensor, distances: Tensor) -> Tensor:
     return -(near * (1 - share) + far * share).mean(-1)
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """Half precision as float32; float64 stays."""
     return x if x.dtype == torch.float64 else x.float()

@@ -6,6 +6,7 @@ from mamba_yolo.ops.instances import instance_masks, instance_rles
 from mamba_yolo.ops.masks import decode_rle, encode_rle, merge_rle, polygons_to_masks, rle_area, rle_from_polygon
 from mamba_yolo.ops.nms import nms, nms_head, weighted_box_fusion
 from mamba_yolo.ops.outline import rle_outline, rle_part
+from mamba_yolo.ops.rings import polygons_from_rle
 from mamba_yolo.ops.scan import selective_scan, ss2d_scan
 from mamba_yolo.ops.scan_gate import ss2d_norm_gate
 
@@ -19,6 +20,7 @@ __all__ = [
     "nms",
     "nms_head",
     "norm_gate",
+    "polygons_from_rle",
     "polygons_to_masks",
     "rle_area",
     "rle_from_polygon",

@@ -53,7 +53,7 @@ def instance_masks(
         height: of the masks.
         width: of the masks.
         gain: pixels of the network's input per pixel of the masks.
-        left: of the masks in the network's input, in its pixels; it has (x + 0.5) * gain + left where masks have x + 0.5.
+        left: of the masks in the network's input, in its pixels: (x + 0.5) * gain + left there is x + 0.5 here.
         top: the same along y.
         backend: auto, reference or rust; tensors on other devices are brought to the CPU.
 

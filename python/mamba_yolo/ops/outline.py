@@ -39,7 +39,7 @@ class Part(NamedTuple):
         return whole[self.top : self.top + height, self.left : self.left + width]
 
     def enlarged(self, size: tuple[int, int], target: tuple[int, int]) -> Part:
-        """The same part of a mask that is enlarged from `size` (H, W) to `target`; every pixel takes the nearest one."""
+        """The same part of a mask enlarged from `size` (H, W) to `target`; every pixel takes the nearest one."""
         if size == target or self.mask.numel() == 0:
             return self
         (rows, top), (columns, left) = (

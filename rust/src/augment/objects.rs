@@ -18,6 +18,8 @@ pub struct Object {
     pub class: i64,
     /// Polygons; none where the box is all there is.
     pub rings: Vec<Ring>,
+    /// A mirror image that was pasted above the others.
+    pub is_pasted: bool,
 }
 
 impl Object {
@@ -25,7 +27,8 @@ impl Object {
     #[must_use]
     pub fn mapped(&self, scale: (f64, f64), shift: (f64, f64)) -> Self {
         let moved = |ring: &Ring| ring.iter().map(|p| (p.0 * scale.0 + shift.0, p.1 * scale.1 + shift.1)).collect();
-        Self { xyxy: self.xyxy.mapped(scale, shift), class: self.class, rings: self.rings.iter().map(moved).collect() }
+        let rings = self.rings.iter().map(moved).collect();
+        Self { xyxy: self.xyxy.mapped(scale, shift), rings, ..*self }
     }
 
     /// What a frame shows; the box is the extent of the outline where there is one. None where nothing is left.
@@ -34,8 +37,7 @@ impl Object {
             let xyxy = self.xyxy.within(frame);
             return (xyxy.area() > 0.0).then_some(Self { xyxy, ..self });
         }
-        let rings = self.rings.iter().map(|ring| clip(ring, frame)).collect();
-        Self::outlined(rings, self.class)
+        self.outlined(self.rings.iter().map(|ring| clip(ring, frame)).collect())
     }
 
     /// What a frame shows, box and outline each for itself: the box stays as it was annotated.
@@ -43,22 +45,22 @@ impl Object {
     pub fn as_annotated(&self, frame: &BoxXyxy) -> Self {
         let mut rings: Vec<_> = self.rings.iter().map(|ring| clip(ring, frame)).collect();
         rings.retain(|ring| ring.len() > 2);
-        Self { xyxy: self.xyxy.within(frame), class: self.class, rings }
+        Self { xyxy: self.xyxy.within(frame), rings, ..*self }
     }
 
     /// The object with these polygons; none where they hold nothing.
-    fn outlined(mut rings: Vec<Ring>, class: i64) -> Option<Self> {
+    fn outlined(&self, mut rings: Vec<Ring>) -> Option<Self> {
         rings.retain(|ring| ring.len() > 2);
         let xyxy = BoxXyxy::around(rings.iter().flatten().copied()).filter(|b| b.area() > 0.0)?;
-        Some(Self { xyxy, class, rings })
+        Some(Self { xyxy, rings, ..*self })
     }
 
     /// The object in the output of a map, where enough of it is left.
     pub fn placed(&self, map: &Map) -> Option<Self> {
         let placed = if self.rings.is_empty() {
-            Self { xyxy: map.place_box(&self.xyxy)?, class: self.class, rings: vec![] }
+            Self { xyxy: map.place_box(&self.xyxy)?, rings: vec![], ..*self }
         } else {
-            Self::outlined(self.rings.iter().map(|ring| map.place_ring(ring)).collect(), self.class)?
+            self.outlined(self.rings.iter().map(|ring| map.place_ring(ring)).collect())?
         };
         self.keeps(placed, map.gain)
     }
@@ -82,6 +84,7 @@ impl Object {
             xyxy: BoxXyxy { x1: width - b.x2, x2: width - b.x1, ..*b },
             class: self.class,
             rings: self.rings.iter().map(|ring| ring.iter().map(|p| (width - p.0, p.1)).collect()).collect(),
+            is_pasted: true,
         }
     }
 }
@@ -140,7 +143,7 @@ mod tests {
 
     fn object(x1: f64, y1: f64, x2: f64, y2: f64) -> Object {
         let xyxy = BoxXyxy { x1, y1, x2, y2 };
-        Object { xyxy, class: 0, rings: vec![xyxy.corners().to_vec()] }
+        Object { xyxy, class: 0, rings: vec![xyxy.corners().to_vec()], is_pasted: false }
     }
 
     #[test]

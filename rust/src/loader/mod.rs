@@ -129,6 +129,8 @@ pub struct Settings {
     pub kind: Kind,
     /// Values in 0..1 instead of bytes.
     pub as_floats: bool,
+    /// Draw the masks of all objects.
+    pub masks: bool,
     /// Put the next readable picture in the place of one that cannot be read.
     pub skip: bool,
     /// Of every `world` batches the one with this number is made.

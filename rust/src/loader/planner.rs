@@ -148,8 +148,16 @@ mod tests {
     use crate::loader::{Index, Kind, Outlines, Settings};
 
     const LENGTH: usize = 1000;
-    const SETTINGS: Settings =
-        Settings { side: 640, batch_size: 16, kind: Kind::Train, as_floats: false, skip: false, rank: 0, world: 1 };
+    const SETTINGS: Settings = Settings {
+        side: 640,
+        batch_size: 16,
+        kind: Kind::Train,
+        as_floats: false,
+        masks: false,
+        skip: false,
+        rank: 0,
+        world: 1,
+    };
 
     fn epoch(number: u32) -> Epoch {
         let index = Index {

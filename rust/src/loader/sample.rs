@@ -6,7 +6,8 @@ use super::Index;
 use super::planner::Ticket;
 use super::tiles::{Tile, Tiles};
 use crate::augment::{
-    BoxXyxy, Canvas, Map, Object, Plan, Scene, Second, Union, View, choose_pasted, choose_window, render,
+    BoxXyxy, Canvas, Map, NormRing, Object, Plan, Ring, Scene, Second, Union, View, choose_pasted, choose_window,
+    render,
 };
 use crate::error::Result;
 use crate::image::{Letterbox, letterbox_into};
@@ -19,17 +20,32 @@ pub struct Target {
     /// Class.
     pub class: i64,
     /// Polygons in 0..1; none where the box is all there is.
-    pub rings: Vec<Vec<[f32; 2]>>,
+    pub rings: Vec<NormRing>,
+    /// Polygons pasted above it, which hide a part of it.
+    pub above: Arc<Vec<NormRing>>,
 }
 
 impl Target {
     /// An object of a picture of (height, width) pixels.
-    fn new(object: &Object, size: (usize, usize)) -> Self {
-        let (height, width) = (size.0 as f64, size.1 as f64);
-        let norm = |&(x, y): &(f64, f64)| [(x / width) as f32, (y / height) as f32];
-        let rings = object.rings.iter().map(|ring| ring.iter().map(norm).collect()).collect();
-        Self { cxcywh_norm: object.xyxy.cxcywh_norm(height, width), class: object.class, rings }
+    fn new(object: &Object, above: Arc<Vec<NormRing>>, size: (usize, usize)) -> Self {
+        let cxcywh_norm = object.xyxy.cxcywh_norm(size.0 as f64, size.1 as f64);
+        Self { cxcywh_norm, class: object.class, rings: norm_rings(&object.rings, size), above }
     }
+
+    /// The objects of a scene on a square picture, some of which were pasted.
+    fn all(objects: &[Object], pasted: &[Ring], side: usize) -> Vec<Self> {
+        let size = (side, side);
+        let pasted = Arc::new(norm_rings(pasted, size));
+        let above = |object: &Object| if object.is_pasted { Arc::default() } else { Arc::clone(&pasted) };
+        objects.iter().map(|object| Self::new(object, above(object), size)).collect()
+    }
+}
+
+/// Polygons as fractions of a picture of (height, width) pixels.
+fn norm_rings(rings: &[Ring], size: (usize, usize)) -> Vec<NormRing> {
+    let (height, width) = (size.0 as f64, size.1 as f64);
+    let norm = |&(x, y): &(f64, f64)| [(x / width) as f32, (y / height) as f32];
+    rings.iter().map(|ring| ring.iter().map(norm).collect()).collect()
 }
 
 /// Which sample a finished picture is, its targets and its letterbox [gain, left, top] (NaN when augmented).
@@ -74,33 +90,35 @@ impl Maker {
         letterbox_into(&image, size, fit, slot);
         let (gain, shift) = ((fit.gain, fit.gain), (fit.left as f64, fit.top as f64));
         let frame = frame(original);
-        let placed = |object: Object| Target::new(&object.as_annotated(&frame).mapped(gain, shift), size);
+        let placed =
+            |object: Object| Target::new(&object.as_annotated(&frame).mapped(gain, shift), Arc::default(), size);
         let targets = self.annotated(sample).map(placed).collect();
         Ok(Made { sample, targets, letterbox: [fit.gain as f32, fit.left as f32, fit.top as f32] })
     }
 
     fn augmented(&self, ticket: &Ticket, plan: &Plan, side: usize, slot: &mut [u8]) -> Result<Made> {
         let [a, b, c, d, e, f, g] = ticket.partners;
-        let (sample, view, mut objects) = self.view([ticket.sample, a, b, c], &plan.scenes[0], plan, side)?;
+        let (sample, view, objects) = self.view([ticket.sample, a, b, c], &plan.scenes[0], plan, side)?;
+        let mut targets = Target::all(&objects, &view.pasted, side);
         let second = || self.view([d, e, f, g], &plan.scenes[1], plan, side);
         let second = match plan.union {
             Union::Alone => Second::None,
             Union::Mixup => {
                 let (_, view, others) = second()?;
-                objects.extend(others);
+                targets.extend(Target::all(&others, &view.pasted, side));
                 Second::Blend(view, plan.weight)
             }
             Union::Cutmix => match choose_window(&plan.cuts, plan.pick, side, &objects) {
                 None => Second::None,
                 Some(window) => {
                     let (_, view, others) = second()?;
-                    objects.extend(others.into_iter().filter_map(|object| object.shown(&window)));
+                    let shown: Vec<_> = others.into_iter().filter_map(|object| object.shown(&window)).collect();
+                    targets.extend(Target::all(&shown, &view.pasted, side));
                     Second::Window(view, window)
                 }
             },
         };
         render(&view, &second, &plan.gains, slot);
-        let targets = objects.iter().map(|object| Target::new(object, (side, side))).collect();
         Ok(Made { sample, targets, letterbox: [f32::NAN; 3] })
     }
 
@@ -153,7 +171,7 @@ impl Maker {
         rows.map(|row| {
             let [x1, y1, x2, y2] = self.index.boxes[row].map(f64::from);
             let rings = self.index.outlines.of(row);
-            Object { xyxy: BoxXyxy { x1, y1, x2, y2 }, class: self.index.classes[row], rings }
+            Object { xyxy: BoxXyxy { x1, y1, x2, y2 }, class: self.index.classes[row], rings, is_pasted: false }
         })
     }
 }

@@ -20,6 +20,7 @@ use super::planner::{Course, Epoch};
 use super::sample::{Made, Maker};
 use super::spare::{Lent, Spare};
 use super::{Settings, Target, Ticket};
+use crate::augment::{MASK_STRIDE, draw_mask};
 use crate::error::{Error, Result};
 
 /// Finished batches that wait for the consumer.
@@ -49,6 +50,8 @@ pub struct Batch {
     pub sample_index: Vec<i64>,
     /// [gain, left, top] per picture.
     pub letterbox: Vec<[f32; 3]>,
+    /// One mask per box, (height / 4, width / 4) pixels of 0 and 1, where asked for.
+    pub masks: Option<Lent<u8>>,
 }
 
 /// What a bounded wait found.
@@ -128,8 +131,9 @@ pub(super) fn start(
         .map_err(|e| refused(e.to_string()))?;
     let (sender, receiver) = sync_channel(PREFETCH);
     let stop = Arc::new(AtomicBool::new(false));
-    let (spare_bytes, spare_floats) = Default::default();
-    let filler = Filler { maker, course, settings, stop: Arc::clone(&stop), pool, spare_bytes, spare_floats };
+    let stopped = Arc::clone(&stop);
+    let (spare_bytes, spare_floats, spare_masks) = Default::default();
+    let filler = Filler { maker, course, settings, stop: stopped, pool, spare_bytes, spare_floats, spare_masks };
     std::thread::Builder::new()
         .name("mamba-yolo-loader".into())
         .spawn(move || filler.run(number, first, &sender))
@@ -145,6 +149,7 @@ struct Filler {
     pool: ThreadPool,
     spare_bytes: Spare<u8>,
     spare_floats: Spare<f32>,
+    spare_masks: Spare<u8>,
 }
 
 impl Filler {
@@ -196,7 +201,20 @@ impl Filler {
         let Some(made) = made.into_iter().collect::<Option<Vec<_>>>() else {
             return Ok(None);
         };
-        made.into_iter().collect::<Result<Vec<_>>>().map(|made| Some(assemble(images, size, made)))
+        let mut batch = assemble(images, size, made.into_iter().collect::<Result<Vec<_>>>()?);
+        if self.settings.masks {
+            batch.masks = Some(self.draw(&batch.targets, size)?);
+        }
+        Ok(Some(batch))
+    }
+
+    /// Masks of all objects of a batch whose pictures have (height, width) pixels.
+    fn draw(&self, targets: &[Target], size: (usize, usize)) -> Result<Lent<u8>> {
+        let size = (size.0 / MASK_STRIDE, size.1 / MASK_STRIDE);
+        let mut masks = self.spare_masks.take(targets.len() * size.0 * size.1)?;
+        let drawn = masks.par_chunks_mut(size.0 * size.1).zip(targets);
+        self.pool.install(|| drawn.for_each(|(mask, target)| draw_mask(&target.rings, &target.above, size, mask)));
+        Ok(masks)
     }
 
     /// Fill the slot of a ticket, or none when told to stop.
@@ -228,7 +246,7 @@ fn assemble(images: Pixels, size: (usize, usize), made: Vec<Made>) -> Batch {
     let counted = made.iter().enumerate();
     let batch_index = counted.flat_map(|(k, made)| std::iter::repeat_n(k as i64, made.targets.len())).collect();
     let targets = made.into_iter().flat_map(|made| made.targets).collect();
-    Batch { images, size, targets, batch_index, sample_index, letterbox }
+    Batch { images, size, targets, batch_index, sample_index, letterbox, masks: None }
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@
 mod instances;
 mod outline;
 mod polygon;
+mod rings;
 mod rle;
 mod text;
 
 pub use instances::Instances;
 pub use polygon::{fill_polygons, rle_from_polygon};
+pub use rings::rings_of;
 pub use rle::Rle;

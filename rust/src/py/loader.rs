@@ -10,9 +10,11 @@ use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, P
 use pyo3::prelude::*;
 
 use super::arrays::to_array;
-use crate::augment::Ranges;
+use crate::augment::{MASK_STRIDE, Ranges};
 use crate::error::Error;
-use crate::loader::{Batch, BatchStream, Course, Index, Keep, Kind, Outlines, Pipeline, Running, Settings, Target};
+use crate::loader::{
+    Batch, BatchStream, Course, Index, Keep, Kind, Outlines, Pipeline, Pixels, Running, Settings, Target,
+};
 
 /// How long the interpreter waits before it looks for Ctrl-C.
 const SLICE: Duration = Duration::from_millis(50);
@@ -25,6 +27,7 @@ type Arrays<'py> = (
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyArray2<f32>>,
     Segments<'py>,
+    Option<Bound<'py, PyAny>>,
 );
 
 type Segments<'py> = (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>);
@@ -47,7 +50,7 @@ pub(super) struct PyPipeline(Pipeline);
 impl PyPipeline {
     /// `keep` is None, "ram" or the path of a cache file; `kind` is "train", "square" or "rect".
     #[new]
-    #[pyo3(signature = (rows, side, batch_size, *, kind, keep, as_floats, skip, shard))]
+    #[pyo3(signature = (rows, side, batch_size, *, kind, keep, as_floats, masks, skip, shard))]
     #[allow(clippy::too_many_arguments)] // one per setting, by name
     fn new(
         py: Python<'_>,
@@ -57,6 +60,7 @@ impl PyPipeline {
         kind: &str,
         keep: Option<PathBuf>,
         as_floats: bool,
+        masks: bool,
         skip: bool,
         shard: (usize, usize),
     ) -> PyResult<Self> {
@@ -72,7 +76,7 @@ impl PyPipeline {
             Some(word) if word.as_os_str() == "ram" => Keep::Ram,
             Some(path) => Keep::Disk(path),
         };
-        let settings = Settings { side, batch_size, kind, as_floats, skip, rank: shard.0, world: shard.1 };
+        let settings = Settings { side, batch_size, kind, as_floats, masks, skip, rank: shard.0, world: shard.1 };
         Ok(Self(py.detach(|| Pipeline::new(index, settings, &keep))?))
     }
 
@@ -180,6 +184,8 @@ fn to_arrays(py: Python<'_>, batch: Batch) -> PyResult<Arrays<'_>> {
     let boxes: Vec<f32> = batch.targets.iter().flat_map(|t| t.cxcywh_norm).collect();
     let classes: Vec<i64> = batch.targets.iter().map(|t| t.class).collect();
     let images = to_array(py, batch.images, shape)?;
+    let shape = [num_boxes, 1, batch.size.0 / MASK_STRIDE, batch.size.1 / MASK_STRIDE];
+    let masks = batch.masks.map(|masks| to_array(py, Pixels::Bytes(masks), shape)).transpose()?;
     Ok((
         images,
         boxes.into_pyarray(py).reshape([num_boxes, 4])?,
@@ -188,6 +194,7 @@ fn to_arrays(py: Python<'_>, batch: Batch) -> PyResult<Arrays<'_>> {
         batch.sample_index.into_pyarray(py),
         batch.letterbox.concat().into_pyarray(py).reshape([count, 3])?,
         to_segments(py, &batch.targets)?,
+        masks,
     ))
 }
 

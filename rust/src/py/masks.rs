@@ -17,7 +17,7 @@ pub(super) enum Counts {
 }
 
 /// Height, width and runs.
-type Runs = (usize, usize, Counts);
+pub(super) type Runs = (usize, usize, Counts);
 
 /// Coefficients (n, C), prototypes (C, Hp, Wp), boxes (n, 4).
 type Objects<'py> = (Input<'py, f32>, Input<'py, f32>, Input<'py, f32>);
@@ -26,7 +26,7 @@ type Objects<'py> = (Input<'py, f32>, Input<'py, f32>, Input<'py, f32>);
 type Placing = ((usize, usize, usize), (usize, usize), (f64, f64, f64));
 
 /// Checked runs.
-fn rle((height, width, counts): Runs) -> Result<Rle> {
+pub(super) fn rle((height, width, counts): Runs) -> Result<Rle> {
     match counts {
         Counts::Text(text) => Rle::from_text(height, width, text.as_bytes()),
         Counts::Numbers(numbers) => Rle::new(height, width, numbers),

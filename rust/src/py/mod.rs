@@ -9,6 +9,7 @@ mod labels;
 mod loader;
 mod masks;
 mod nms;
+mod rings;
 mod scan;
 mod tensors;
 
@@ -29,6 +30,8 @@ mod _rust {
     use super::masks::{decode_rle_part, instance_masks, instance_rles, rle_bounds, rle_outline};
     #[pymodule_export]
     use super::nms::{fuse_boxes, nms_boxes, nms_head};
+    #[pymodule_export]
+    use super::rings::polygons_from_rle;
     #[pymodule_export]
     use super::scan::{cpu_level, scan_backward, scan_forward, thread_owner};
 

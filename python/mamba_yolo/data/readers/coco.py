@@ -1,6 +1,7 @@
 """COCO JSON: images, annotations with bbox (x, y, w, h pixels), polygons or RLE, iscrowd; category ids with gaps.
 
-Classes are numbered by rising category id. The box is the annotation's bbox, also where there are polygons.
+Classes are numbered by rising category id. The box is the annotation's bbox, also where there are polygons. Run-length
+masks become polygons along pixel edges, from which the mask comes back exactly; an object without either has its box.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mamba_yolo.data.annotations import Annotation, Polygon, Problem, Reading, to_sample
 from mamba_yolo.data.readers.files import readable, sample_order, split_names
 from mamba_yolo.errors import DataError, MissingFileError
+from mamba_yolo.ops.rings import polygons_from_rle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +29,8 @@ def read(path: Path, split: str) -> Reading:
     folder = _image_folder(path, split, [record["file_name"] for record in records.values()])
     place = {key: folder / record["file_name"] for key, record in records.items()}
     sizes = readable(place.values(), problems)
-    found = _annotations(content, path, records, new_id, problems)
+    sizes_by_id = {key: sizes[file] for key, file in place.items() if file in sizes}
+    found = _annotations(content, path, records, new_id, sizes_by_id, problems)
     samples = []
     for key in sorted(place, key=lambda k: sample_order(place[k])):
         if place[key] not in sizes:
@@ -102,6 +105,7 @@ def _annotations(
     path: Path,
     records: dict[Any, dict[str, Any]],
     new_id: dict[int, int],
+    sizes: dict[Any, tuple[int, int]],
     problems: list[Problem],
 ) -> dict[Any, list[Annotation]]:
     """Objects by image id, in the order of the file."""
@@ -111,8 +115,13 @@ def _annotations(
         parsed = _parse(record, where, records, new_id)
         if isinstance(parsed, str):
             problems.append(Problem(str(path), where, parsed, "dropped the object"))
-        else:
-            found.setdefault(record["image_id"], []).append(parsed)
+            continue
+        if isinstance(record.get("segmentation"), dict):
+            try:
+                parsed = parsed._replace(polygons=_outlines(record["segmentation"], sizes.get(record["image_id"])))
+            except DataError as error:
+                problems.append(Problem(str(path), where, str(error), "kept its box alone"))
+        found.setdefault(record["image_id"], []).append(parsed)
     return found
 
 
@@ -143,6 +152,15 @@ def _key(record: dict[str, Any], name: str) -> int | float | str | None:
     """A value that refers to something; None for what cannot."""
     value = record.get(name)
     return value if isinstance(value, int | float | str) else None
+
+
+def _outlines(rle: dict[str, Any], size: tuple[int, int] | None) -> list[Polygon]:
+    """Polygons of a run-length mask of a picture of (height, width); DataError where they do not fit each other."""
+    rings = polygons_from_rle(rle)
+    stated = tuple(rle["size"])
+    if size is not None and stated != size:
+        raise DataError(f"its mask is {stated[1]}x{stated[0]}, the picture {size[1]}x{size[0]}")
+    return [ring.tolist() for ring in rings]
 
 
 def _polygons(segmentation: Any) -> list[Polygon] | None:
