@@ -41,6 +41,7 @@ __all__ = [
     "nms_head",
     "norm_backward",
     "norm_forward",
+    "polygons_from_rle",
     "rle_area",
     "rle_bounds",
     "rle_from_polygon",
