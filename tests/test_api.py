@@ -119,15 +119,15 @@ def test_train_and_val_need_data(model):
 
 
 def test_val_hands_over(monkeypatch, model):
-    monkeypatch.setattr(api, "open_dataset", lambda data, split: (data, split))
+    monkeypatch.setattr(api, "open_dataset", lambda data, split: SimpleNamespace(names={0: "a"}, asked=(data, split)))
     monkeypatch.setattr(api, "Loader", lambda *args, **options: (args, options))
     monkeypatch.setattr(api, "validate", lambda detector, loader, **options: (loader, options))
     ((dataset, *shape), loading), options = model.val(
         data="d.yaml", split="test", conf=0.1, imgsz=64, cache="ram", rect=True
     )
-    assert dataset == ("d.yaml", "test")
+    assert dataset.asked == ("d.yaml", "test")
     assert shape == [64, 16]
-    assert loading == {"train": False, "threads": 0, "cache": "ram", "rect": True}
+    assert loading == {"train": False, "threads": 0, "cache": "ram", "rect": True, "masks": False}
     assert (options["conf"], options["max_det"]) == (0.1, 300)
 
 
