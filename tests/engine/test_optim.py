@@ -81,3 +81,27 @@ def test_rates_reach_the_groups():
     assert [g["lr"] for g in optimizer.param_groups] == [0.5, 0.5, 0.25]
     assert [g["momentum"] for g in optimizer.param_groups] == [0.75] * 3
     assert all(g["nesterov"] for g in optimizer.param_groups)
+
+
+TORCHS = {
+    "sgd": lambda groups: torch.optim.SGD(groups, lr=0.01, momentum=0.937, nesterov=True),
+    "adamw": lambda groups: torch.optim.AdamW(groups, lr=0.01, betas=(0.937, 0.999)),
+}
+
+
+@pytest.mark.parametrize("kind", TORCHS)
+def test_steps_are_torchs_own(kind):
+    plan = make_plan(TrainConfig(optimizer=kind, lr0=0.01, warmup_epochs=0), 10, 3)
+    layers = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    weights, biases = (
+        {"params": [p], "weight_decay": decay} for p, decay in zip(layers[1].parameters(), (5e-4, 0), strict=True)
+    )
+    ours, theirs = build_optimizer(layers[0], plan), TORCHS[kind]([weights, biases])
+    for step in range(3):
+        for layer, optimizer in zip(layers, (ours, theirs), strict=True):
+            torch.manual_seed(step)
+            layer(torch.randn(4, 3)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert all(map(torch.equal, layers[0].parameters(), layers[1].parameters()))

@@ -6,7 +6,7 @@ from torch.nn.functional import conv2d, gelu, layer_norm, max_pool2d, silu
 
 from mamba_yolo.errors import ShapeError
 from mamba_yolo.models.blocks import C2f, ConvMlp, GatedMlp, Mlp, ResConvMlp, RGBlock, VisionClueMerge
-from mamba_yolo.models.layers import SPPF, ConvNormAct, DropPath, LayerNorm2d, recomputed
+from mamba_yolo.models.layers import SPPF, ConvNormAct, DropPath, LayerNorm2d
 
 
 @pytest.fixture
@@ -92,28 +92,3 @@ def test_drop_path_keeps_the_mean_in_training_and_everything_otherwise():
     assert y[:, 0].equal(y[:, 1])
     assert y.unique().tolist() == pytest.approx([0, 1 / 0.7])
     assert drop.eval()(x).equal(x)
-
-
-def saved_bytes_and_gradients(mlp, x):
-    """Bytes kept for the gradient besides weights, and the gradients of x and of the weights."""
-    sizes = {parameter.data_ptr(): 0 for parameter in mlp.parameters()}
-
-    def pack(tensor):
-        sizes.setdefault(tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes())
-        return tensor
-
-    x = x.clone().requires_grad_()
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        y = recomputed(mlp, mlp, x)
-    return sum(sizes.values()), torch.autograd.grad(y.square().sum(), [x, *mlp.parameters()])
-
-
-def test_recomputed_keeps_its_inputs_only_and_the_same_gradients(x):
-    mlp = RGBlock(8)
-    kept, expected = saved_bytes_and_gradients(mlp.eval(), x)
-    saved, gradients = saved_bytes_and_gradients(mlp.train(), x)
-    assert saved == x.nbytes
-    assert kept > 5 * saved
-    assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
-    with torch.no_grad():
-        assert torch.equal(recomputed(mlp, mlp, x), mlp(x))

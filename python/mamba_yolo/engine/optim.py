@@ -7,8 +7,9 @@ and never sees the high bias rate. Test: tests/engine/test_optim.py.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -25,6 +26,7 @@ AUTO_SGD_STEPS = 10_000  # `auto` takes SGD from here on
 ADAM_BETA1 = 0.9
 ADAM_BETA2 = 0.999
 SCAN_PARAMETERS = ("A_logs", "Ds")
+_Kind = TypeVar("_Kind", bound=torch.optim.Optimizer)
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ def build_optimizer(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     ]
     lr, momentum = plan.schedule.lr0, plan.schedule.momentum
     if plan.kind == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, betas=(momentum, ADAM_BETA2))
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
+        return _eager(torch.optim.AdamW)(groups, lr=lr, betas=(momentum, ADAM_BETA2))
+    return _eager(torch.optim.SGD)(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rates: Rates) -> None:
@@ -107,6 +109,14 @@ def set_rates(optimizer: torch.optim.Optimizer, rates: Rates) -> None:
         group["lr"] = rates.bias_lr if group["name"] == "biases" else rates.lr
         if "momentum" in group:
             group["momentum"] = rates.momentum
+
+
+def _eager(kind: type[_Kind]) -> type[_Kind]:
+    """The same optimizer without the guards that import torch's compiler; the arithmetic is torch's."""
+    guarded = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    plain = {name: inspect.unwrap(getattr(torch.optim.Optimizer, name)) for name in guarded}
+    step = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), {**plain, "step": step})
 
 
 def _group_of(module: nn.Module, name: str, parameter: nn.Parameter) -> str:

@@ -22,8 +22,8 @@ from mamba_yolo.models.layers import (
     LayerNorm2d,
     batch_norm,
     depthwise,
-    recomputed,
 )
+from mamba_yolo.models.recompute import recomputed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,17 +7,11 @@ Legend: B batch, C channels, H W map.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from mamba_yolo.ops import depthwise_gelu
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 BATCH_NORM_EPS = 1e-3
 BATCH_NORM_MOMENTUM = 0.03
@@ -33,18 +27,6 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 def depthwise(channels: int) -> nn.Conv2d:
     """3x3 convolution of every channel with its own filter, with bias."""
     return nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-
-
-def recomputed(layer: nn.Module, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """function(*inputs); a layer in training keeps the inputs alone and computes the rest again for the gradient.
-
-    Nothing is computed after the last value that the gradient needs: a convolution at the end runs once. The function
-    must draw no random numbers and update no statistics.
-    """
-    if not (layer.training and torch.is_grad_enabled()):
-        return function(*inputs)
-    y: Tensor = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
-    return y
 
 
 class ConvNormAct(nn.Module):

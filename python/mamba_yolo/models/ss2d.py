@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mamba_yolo.models.layers import DepthwiseGelu, recomputed
+from mamba_yolo.models.layers import DepthwiseGelu
+from mamba_yolo.models.recompute import recomputed
 from mamba_yolo.ops import norm_gate, ss2d_norm_gate, ss2d_scan
 
 if TYPE_CHECKING:
