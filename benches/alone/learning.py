@@ -69,7 +69,7 @@ def ours():
         def on_run_start(self, run):
             log.begin()
 
-        def on_validation_batch(self, batch, detections):
+        def on_validation_batch(self, batch, detections, masks):
             log.trains()  # one batch late, since it has been validated
 
         def on_epoch_end(self, epoch, row, metrics):

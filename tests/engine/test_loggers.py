@@ -32,7 +32,7 @@ class StopAfterTwo(Callback):
 
     validations = 0
 
-    def on_validation_batch(self, batch, detections):
+    def on_validation_batch(self, batch, detections, masks):
         self.validations += 1
         if self.validations == 3:
             raise KeyboardInterrupt

@@ -199,7 +199,8 @@ def test_callbacks_see_the_run(tmp_path):
         def on_batch(self, index, batch):
             self.events.append(("batch", index))
 
-        def on_validation_batch(self, batch, detections):
+        def on_validation_batch(self, batch, detections, masks):
+            assert masks is None
             assert all(isinstance(d, np.ndarray) and d.shape[1] == 6 for d in detections)
             self.events.append(("validation", len(detections)))
 

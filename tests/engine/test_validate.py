@@ -78,9 +78,9 @@ def test_first_batch_is_shown_and_losses_are_means():
     seen = []
     metrics = validate(
         tiny.tiny_detector(), loader(tiny.TinyDataset(6)), criterion=tiny.TinyLoss(2),
-        watch=lambda batch, found: seen.append((len(batch.images), len(found), found[0].dtype)),
+        watch=lambda batch, found, masks: seen.append((len(batch.images), len(found), found[0].dtype, masks)),
     )  # fmt: skip
-    assert seen == [(4, 4, np.float32)]
+    assert seen == [(4, 4, np.float32, None)]
     assert set(metrics.losses) == {"box", "cls", "dfl"}
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mamba_yolo.config import TrainConfig
     from mamba_yolo.engine.metrics import Metrics
+    from mamba_yolo.ops.masks import Rle
     from mamba_yolo.types import Batch
 
 BATCHES_SHOWN = 3  # first batches of a run that callbacks see
@@ -51,12 +52,15 @@ class Callback:
     def on_batch(self, index: int, batch: Batch) -> None:
         """Called with the first three training batches of a run."""
 
-    def on_validation_batch(self, batch: Batch, detections: list[npt.NDArray[np.float32]]) -> None:
+    def on_validation_batch(
+        self, batch: Batch, detections: list[npt.NDArray[np.float32]], masks: list[list[Rle]] | None
+    ) -> None:
         """Called with the first batch of each validation.
 
         Args:
             batch: letterboxed images and targets.
             detections: per image (n, 6) x1 y1 x2 y2 score class in pixels of the network input.
+            masks: per image n run lengths in pixels of the network input; None for a detector.
         """
 
     def on_epoch_end(self, epoch: int, row: dict[str, float], metrics: Metrics | None) -> None:

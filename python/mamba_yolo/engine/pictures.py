@@ -6,6 +6,7 @@ Test: tests/engine/test_pictures.py.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from mamba_yolo.engine.callbacks import Callback
 from mamba_yolo.engine.matches import CONFIDENCES
 from mamba_yolo.engine.recorder import read_rows
 from mamba_yolo.errors import MissingPackageError, SaveError
+from mamba_yolo.ops import rle_part
 from mamba_yolo.visual import plots
 from mamba_yolo.visual.draw import draw_detections, draw_polygons, grid
 from mamba_yolo.visual.write import write_picture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from mamba_yolo.engine.callbacks import Run
     from mamba_yolo.engine.metrics import Metrics
     from mamba_yolo.engine.progress import Reporter
+    from mamba_yolo.ops.masks import Rle
     from mamba_yolo.types import Batch
 
 SHOWN_CONF = 0.25  # predictions below it are not drawn
@@ -42,7 +45,7 @@ class Pictures(Callback):
         self.run: Run | None = None
         self.matplotlib_missing = False
         self.validation_drawn = False
-        self.last_validation: tuple[Batch, list[npt.NDArray[np.float32]]] | None = None
+        self.last_validation: tuple[Batch, list[npt.NDArray[np.float32]], list[list[Rle]] | None] | None = None
 
     def on_run_start(self, run: Run) -> None:
         """Label statistics."""
@@ -54,9 +57,11 @@ class Pictures(Callback):
         assert self.run is not None  # on_run_start comes first
         self._save(draw_batch(batch, self.run.names), f"train_batch{index}.jpg")
 
-    def on_validation_batch(self, batch: Batch, detections: list[npt.NDArray[np.float32]]) -> None:
+    def on_validation_batch(
+        self, batch: Batch, detections: list[npt.NDArray[np.float32]], masks: list[list[Rle]] | None
+    ) -> None:
         """The first validation is drawn at once, later ones at the end."""
-        self.last_validation = (batch, detections)
+        self.last_validation = (batch, detections, masks)
         if not self.validation_drawn:
             self.validation_drawn = True
             self._draw_validation()
@@ -84,20 +89,10 @@ class Pictures(Callback):
     def _draw_validation(self) -> None:
         if self.last_validation is None:
             return
-        batch, detections = self.last_validation
+        batch, detections, masks = self.last_validation
         assert self.run is not None  # on_run_start comes first
         self._save(draw_batch(batch, self.run.names), "val_batch0_labels.jpg")
-        self._write([d[d[:, 4] >= SHOWN_CONF] for d in detections], batch, "val_batch0_pred.jpg")
-
-    def _write(self, rows: list[npt.NDArray[np.float32]], batch: Batch, file: str) -> None:
-        """Draw (n, 6) rows on the images of a batch and write them as one sheet."""
-        assert self.run is not None  # on_run_start comes first
-        images = batch.images[:MOST_IMAGES].permute(0, 2, 3, 1).contiguous().numpy()
-        drawn = [
-            draw_detections(image, r[:, :4], r[:, 5], r[:, 4], self.run.names)
-            for image, r in zip(images, rows, strict=False)
-        ]
-        self._save(grid(drawn, cell=(CELL_PX, CELL_PX)), file)
+        self._save(draw_found(batch, detections, masks, self.run.names), "val_batch0_pred.jpg")
 
     def _save(self, sheet: npt.NDArray[np.uint8], file: str) -> None:
         """Write a sheet into the run folder."""
@@ -141,6 +136,23 @@ def draw_batch(batch: Batch, names: Mapping[int, str]) -> npt.NDArray[np.uint8]:
         polygons = [[ring.numpy() * side for ring in batch.segments.of(i)] for i in mine]  # type: ignore[union-attr]
         tinted = draw_polygons(image, polygons, rows[: len(mine), 5])
         drawn.append(draw_detections(tinted, rows[:, :4], rows[:, 5], None, names))
+    return grid(drawn, cell=(CELL_PX, CELL_PX))
+
+
+def draw_found(
+    batch: Batch,
+    detections: Sequence[npt.NDArray[np.float32]],
+    masks: Sequence[Sequence[Rle]] | None,
+    names: Mapping[int, str],
+) -> npt.NDArray[np.uint8]:
+    """One sheet of the first images of a batch with the surer of their detections, masks included."""
+    images = batch.images[:MOST_IMAGES].permute(0, 2, 3, 1).contiguous().numpy()
+    drawn = []
+    for k, (image, rows) in enumerate(zip(images, detections, strict=False)):
+        sure = rows[:, 4] >= SHOWN_CONF
+        parts = () if masks is None else map(rle_part, itertools.compress(masks[k], sure))
+        shown = rows[sure]
+        drawn.append(draw_detections(image, shown[:, :4], shown[:, 5], shown[:, 4], names, parts))
     return grid(drawn, cell=(CELL_PX, CELL_PX))
 
 

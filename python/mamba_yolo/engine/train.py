@@ -195,7 +195,7 @@ def _validate(training: Training, detector: Detector | None = None) -> Metrics:
         device=stepper.device,
         progress=training.reporter,
         criterion=stepper.criterion,
-        watch=lambda batch, found: training.tell(lambda c: c.on_validation_batch(batch, found)),
+        watch=lambda *found: training.tell(lambda c: c.on_validation_batch(*found)),
         ranks=training.ranks,
         per_image=detector is not None and config.plots,
     )

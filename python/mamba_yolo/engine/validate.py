@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mamba_yolo.ops.masks import Rle
     from mamba_yolo.types import Batch, RawDetections
 
-    Watcher = Callable[[Batch, list[npt.NDArray[np.float32]]], None]
+    Watcher = Callable[[Batch, list[npt.NDArray[np.float32]], list[list[Rle]] | None], None]
 
 LOWEST_CONF = 0.001  # what COCO figures are computed from
 
@@ -72,7 +72,7 @@ def validate(
         dtype: what the network computes in.
         progress: where to report; silent without it.
         criterion: also report the loss.
-        watch: called with the first batch and its detections in network pixels.
+        watch: called with the first batch, its detections in network pixels and, from a -seg network, their masks.
         per_image: with a criterion, also the loss of every image alone, in `Metrics.verdicts`.
         ranks: the processes that share the images, each with a loader of its share; all get the figures of all images.
 
@@ -101,7 +101,7 @@ def validate(
                 alone |= image_losses(raw, current, criterion, device)
             found = _detect(raw, current, dataset, conf=conf, iou=iou, max_det=max_det)
             if watch is not None and not rows:
-                watch(current, [f[:, :NUM_BOX_COLUMNS].numpy() for f in found])
+                watch(current, [f[:, :NUM_BOX_COLUMNS].numpy() for f in found], _masks_on(current.images, found, raw))
             for k, (sample, letterbox) in enumerate(zip(current.sample_index.tolist(), current.letterbox, strict=True)):
                 size = dataset.image_size(sample)
                 boxes = _to_image(found[k], letterbox, size)
@@ -180,6 +180,17 @@ def _detect(
     classes = len(dataset.names)
     rows = nms_head(decoded, conf_thr=conf, iou_thr=iou, multi_label=True, max_det=max_det, num_classes=classes)
     return [r.cpu() for r in rows]
+
+
+def _masks_on(images: Tensor, found: list[Tensor], raw: RawDetections) -> list[list[Rle]] | None:
+    """Masks of detections per image in network pixels; None from a detector."""
+    if raw.protos is None:
+        return None
+    size, unmoved = (images.shape[2], images.shape[3]), torch.tensor([1.0, 0.0, 0.0])
+    return [
+        found_masks(rows[:, NUM_BOX_COLUMNS:], protos, rows[:, :4], unmoved, size)
+        for rows, protos in zip(found, raw.protos, strict=True)
+    ]
 
 
 def _to_image(rows: Tensor, letterbox: Tensor, size: tuple[int, int]) -> Tensor:
