@@ -8,7 +8,7 @@ CUDA_KERNELS := $(if $(filter Darwin,$(shell uname)),,python/mamba_yolo/ops/cuda
 RUST_SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
 .DEFAULT_GOAL := help
-.PHONY: help install build demo test test-rust test-python fuzz lint types fmt accuracy bench bench-peers weights wheel wheel-check clean
+.PHONY: help install build demo test test-rust test-python fuzz lint types fmt accuracy accuracy-masks bench bench-peers weights wheel wheel-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -71,6 +71,10 @@ bench: build ## Time ours beside every peer that is installed, about 20 minutes
 
 accuracy: build ## Train n, YOLOv8n and YOLO11n from scratch on BCCD and write docs/results.md, hours; goes on where it was
 	$(BIN)/python benches/accuracy.py
+
+NUCLEI ?= ../shared/data/nuclei
+accuracy-masks: build ## The same of n-seg and YOLOv8n-seg on nuclei: NUCLEI=FOLDER
+	$(BIN)/python benches/accuracy.py --only n-seg,yolov8n-seg --data $(NUCLEI) --split val --imgsz 384 --epochs 40 --batch 8
 
 bench-peers: build ## Install the benchmark peers into .venv-peers (5 GB), which `make bench` then uses
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)

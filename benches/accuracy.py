@@ -1,9 +1,10 @@
 """Accuracy from scratch beside YOLOv8n and YOLO11n: the same photographs, epochs, size, batch and seeds.
 
-Run: `make accuracy`, or a part of it: `python benches/accuracy.py --only n,yolov8n --seeds 0 --epochs 100`. Interrupt
-it as you like: finished runs are kept below runs/accuracy, the one at hand goes on from its last epoch. All train
-with the defaults of their own program, and the weights of the best validation epoch predict the test split (scores over
-0.001, NMS at 0.7, 300 boxes), which one evaluator measures. The table goes into docs/results.md.
+Run: `make accuracy`, or a part of it: `python benches/accuracy.py --only n,yolov8n --seeds 0 --epochs 100`; masks:
+`make accuracy-masks`. Interrupt it as you like: finished runs are kept below runs/accuracy, the one at hand goes on
+from its last epoch. All train with the defaults of their own program, and the weights of the best validation epoch
+predict a split (scores over 0.001, NMS at 0.7, 300 objects), which one evaluator measures. The table goes into
+docs/results.md.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from learn import OURS, ROOT, Job, Learned, learned
+from learn import ROOT, Job, Learned, learned
 from page import put_table
 
 PEER_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
@@ -25,8 +26,9 @@ SEEDS = (0, 1)
 def main() -> None:
     """Every run that was asked for, then the page."""
     wanted = arguments()
+    size = wanted.imgsz, wanted.epochs, wanted.batch
     jobs = [
-        Job(model, wanted.data, wanted.imgsz, wanted.epochs, wanted.batch, seed, "test", wanted.device, wanted.threads)
+        Job(model, wanted.data, *size, seed, wanted.split, wanted.device, wanted.threads)
         for seed in wanted.seeds
         for model in wanted.only
     ]
@@ -42,7 +44,9 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--only", type=lambda text: tuple(text.split(",")), default=MODELS, help="ours: n t b l")
+    parser.add_argument(
+        "--only", type=lambda text: tuple(text.split(",")), default=MODELS, help="ours: n t b l, or n-seg …"
+    )
     parser.add_argument("--seeds", type=lambda text: tuple(map(int, text.split(","))), default=SEEDS)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--imgsz", type=int, default=320)
@@ -50,6 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--split", default="test", help="what the best weights are measured on")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "accuracy", help="where runs are kept")
     parser.add_argument("--peer-python", type=Path, default=PEER_PYTHON, help="an interpreter that has ultralytics")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")
@@ -65,7 +70,9 @@ def table(done: list[Learned], wanted: argparse.Namespace) -> str:
     """One row per model: means over seeds, and what every seed gave."""
     names = [key.removesuffix(" ap50") for key in done[0].figures if key.endswith(" ap50")]
     models = list(dict.fromkeys(one.job.model for one in done))
-    head = ["model", "parameters", "AP50", "AP50-95", *(f"{n} AP50 / AP" for n in names), "images/s", "time", "seeds"]
+    masks = ["mask AP50", "mask AP50-95"] if "mask_ap" in done[0].figures else []
+    boxes = ["AP50", "AP50-95", *(f"{n} AP50 / AP" for n in names)]
+    head = ["model", "parameters", *masks, *boxes, "images/s", "time", "seeds"]
     rows = [_row(model, [one for one in done if one.job.model == model], names) for model in models]
     lines = [" | ".join(cells) for cells in (head, ["---"] * len(head), *rows)]
     versions = {f"{name} {number}" for one in done for name, number in one.versions.items()}
@@ -75,11 +82,17 @@ def table(done: list[Learned], wanted: argparse.Namespace) -> str:
             *(f"| {line} |" for line in lines),
             "",
             f"`python benches/accuracy.py --only {shown[0]} --seeds {shown[1]} --epochs {wanted.epochs} --imgsz "
-            f"{wanted.imgsz} --batch {wanted.batch} --threads {wanted.threads}`; {', '.join(sorted(versions))}; "
-            f"{'; '.join(sorted({one.machine for one in done}))}. Figures are of the test split, weights of the best "
-            "validation epoch, means over the seeds; single seeds in brackets. Time is of one run, with validation.",
+            f"{wanted.imgsz} --batch {wanted.batch} --threads {wanted.threads}{_other(wanted)}`; "
+            f"{', '.join(sorted(versions))}; {'; '.join(sorted({one.machine for one in done}))}. Figures are of the "
+            f"{wanted.split} split, weights of the best validation epoch, means over the seeds; single seeds in "
+            "brackets. Time is of one run, with validation.",
         ]
     )
+
+
+def _other(wanted: argparse.Namespace) -> str:
+    """Options of another data set."""
+    return "" if wanted.split == "test" else f" --data {wanted.data.name} --split {wanted.split}"
 
 
 def _row(model: str, runs: list[Learned], names: list[str]) -> list[str]:
@@ -90,8 +103,9 @@ def _row(model: str, runs: list[Learned], names: list[str]) -> list[str]:
         return f"{mean(key):.3f} ({', '.join(f'{run.figures[key]:.3f}' for run in runs)})"
 
     return [
-        f"**{model}**" if model in OURS else model,
+        f"**{model}**" if runs[0].job.is_ours else model,
         f"{runs[0].parameters:,}",
+        *(each(key) for key in ("mask_ap50", "mask_ap") if key in runs[0].figures),
         each("ap50"),
         each("ap"),
         *(f"{mean(f'{name} ap50'):.3f} / {mean(f'{name} ap50_95'):.3f}" for name in names),

@@ -16,14 +16,18 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mamba_yolo.data import Dataset, convert_dataset, open_dataset
-from mamba_yolo.engine.metrics import evaluate, truth_of
+from mamba_yolo.engine.masks import true_masks
+from mamba_yolo.engine.metrics import MaskPairs, evaluate, truth_of
 from mamba_yolo.models.presets import SIZES
 from timing import BENCHES
+
+if TYPE_CHECKING:
+    from mamba_yolo.ops.masks import Rle
 
 ROOT = BENCHES.parent
 OURS = tuple(SIZES)
@@ -34,7 +38,7 @@ class Job:
     """A training from scratch and the split its best weights are measured on.
 
     Attributes:
-        model: n, t, b or l of ours, or the name of an ultralytics network such as yolov8n.
+        model: n, t, b or l of ours, or the name of an ultralytics network such as yolov8n; -seg behind it for masks.
         data: any data set with the splits train, val and `split`.
         options: further options of the training, for ablations.
     """
@@ -53,7 +57,7 @@ class Job:
     @property
     def is_ours(self) -> bool:
         """Whether it is one of our presets."""
-        return self.model in OURS
+        return self.model.removesuffix("-seg") in OURS
 
     @property
     def name(self) -> str:
@@ -70,7 +74,7 @@ class Learned:
 
     Attributes:
         job: as it was asked for.
-        figures: of the split: ap, ap50, and per class ap50 and ap50_95 by name.
+        figures: of the split: ap, ap50, and per class ap50 and ap50_95 by name; with masks also mask_ap and mask_ap50.
         hours: of all epochs, with validation and saving, however often it was interrupted.
         images_per_s: training images by the median epoch, without validation.
         parameters: numbers in the network.
@@ -109,7 +113,7 @@ def learned(job: Job, folder: Path, peer_python: Path) -> Learned:
     images = len(open_dataset(job.data, "train"))
     return Learned(
         job,
-        figures(dataset, answer["rows"]),
+        figures(dataset, answer["rows"], answer.get("masks")),
         hours=sum(e["wall_s"] for e in epochs) / 3600,
         images_per_s=images / statistics.median(e["train_s"] for e in epochs),
         parameters=answer["parameters"],
@@ -118,12 +122,21 @@ def learned(job: Job, folder: Path, peer_python: Path) -> Learned:
     )
 
 
-def figures(dataset: Dataset, rows: dict[str, list[list[float]]]) -> dict[str, float]:
-    """COCO figures of rows x1 y1 x2 y2 score class by file name; a missing photograph is an error."""
+def figures(
+    dataset: Dataset, rows: dict[str, list[list[float]]], masks: dict[str, list[Rle]] | None = None
+) -> dict[str, float]:
+    """COCO figures of rows x1 y1 x2 y2 score class, and of masks, by file name; a missing photograph is an error."""
     detections = [np.array(rows[s.path.name], np.float32).reshape(-1, 6) for s in dataset]
-    metrics = evaluate([truth_of(s) for s in dataset], detections, dataset.names)
+    truths = [truth_of(s) for s in dataset]
+    metrics = evaluate(truths, detections, dataset.names)
     by_class = {f"{c.name} {key}": getattr(c, key) for c in metrics.per_class for key in ("ap50", "ap50_95")}
-    return {"ap": metrics.map50_95, "ap50": metrics.map50, **by_class}
+    found = {"ap": metrics.map50_95, "ap50": metrics.map50, **by_class}
+    if masks is None:
+        return found
+    true = [true_masks(s, dataset.image_size(i)).rles for i, s in enumerate(dataset)]
+    pairs = MaskPairs(true, [masks[s.path.name] for s in dataset])
+    of_masks = evaluate(truths, detections, dataset.names, pairs)
+    return {**found, "mask_ap": of_masks.map50_95, "mask_ap50": of_masks.map50}
 
 
 def machine(job: Job) -> str:

@@ -1,8 +1,9 @@
 """Trains one model and predicts one split: `learning.py ours JSON` or `learning.py ultralytics JSON`.
 
 Started by `learn.py`, again after an interruption: what was trained is kept. Writes epochs.jsonl, an epoch a line,
-into the folder, then predictions.json: rows x1 y1 x2 y2 score class, in pixels of the photograph, by its name. Both
-sides train with their own defaults and predict with the same thresholds, by their documented functions only.
+into the folder, then predictions.json: rows x1 y1 x2 y2 score class, in pixels of the photograph, by its name, and of a
+-seg network COCO run lengths of its masks, at the size of the photograph. Both sides train with their own defaults and
+predict with the same thresholds, by their documented functions only.
 """
 
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-PREDICTION = {"conf": 0.001, "iou": 0.7, "max_det": 300}
+PREDICTION = {"conf": 0.001, "iou": 0.7, "max_det": 300, "retina_masks": True}
 CHUNK = 16  # images per call of predict
 
 
@@ -84,7 +85,7 @@ def ours():
 
     def predict(paths):
         found = model.predict(paths, imgsz=JOB["imgsz"], batch=1, **PREDICTION)
-        return [torch.as_tensor(r.boxes.data).tolist() for r in found]
+        return [(r.boxes.data.tolist(), None if r.masks is None else r.masks.coco()) for r in found]
 
     return predict, model.module, {"mamba-yolo": __version__}
 
@@ -93,10 +94,11 @@ def ultralytics():
     import ultralytics
 
     ultralytics.settings.update({"sync": False})
+    task = "segment" if HAS_MASKS else "detect"
     best, last = (FOLDER / "run" / "weights" / f"{name}.pt" for name in ("best", "last"))
     if not log.finished():
         resumes = has_begun(last)
-        model = ultralytics.YOLO(str(last) if resumes else f"{JOB['model']}.yaml", task="detect")
+        model = ultralytics.YOLO(str(last) if resumes else f"{JOB['model']}.yaml", task=task)
         model.add_callback("on_train_epoch_start", log.begin)
         model.add_callback("on_train_epoch_end", log.trains)
         model.add_callback("on_fit_epoch_end", lambda trainer: log.end(trainer.epoch + 1))
@@ -105,32 +107,49 @@ def ultralytics():
             model.train(resume=True)
         else:
             model.train(**shared_options(), **place, pretrained=False, amp=False, verbose=False, **JOB["options"])
-    model = ultralytics.YOLO(str(best), task="detect")
+    model = ultralytics.YOLO(str(best), task=task)
 
     def predict(paths):
         found = model.predict(paths, imgsz=JOB["imgsz"], device=JOB["device"], verbose=False, **PREDICTION)
-        return [r.boxes.data.cpu().tolist() for r in found]
+        return [(r.boxes.data.cpu().tolist(), run_lengths(r.masks)) for r in found]
 
     return predict, model.model, {"ultralytics": ultralytics.__version__}
 
 
+def run_lengths(masks):
+    """Of the peer's masks (n, height, width), by pycocotools; it has none where it found nothing."""
+    import numpy as np
+    from pycocotools.mask import encode
+
+    if masks is None:
+        return []
+    pixels = masks.data.cpu().numpy().astype(np.uint8)
+    rles = encode(np.asfortranarray(pixels.transpose(1, 2, 0)))
+    return [{"size": rle["size"], "counts": rle["counts"].decode()} for rle in rles]
+
+
 def predictions(predict):
+    """Rows, and masks or None, by the name of the photograph."""
     paths = JOB["images"]
     chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
-    return {Path(p).name: rows for chunk in chunks for p, rows in zip(chunk, predict(chunk), strict=True)}
+    return {Path(p).name: found for chunk in chunks for p, found in zip(chunk, predict(chunk), strict=True)}
 
 
 who, job = sys.argv[1:]
 JOB, THREADS = json.loads(job), int(os.environ["OMP_NUM_THREADS"])
+HAS_MASKS = JOB["model"].endswith("-seg")
 FOLDER = Path(JOB["folder"])
 torch.set_num_threads(THREADS)
 log = EpochLog(FOLDER / "epochs.jsonl")
 predictor, network, versions = {"ours": ours, "ultralytics": ultralytics}[who]()
+found_by_name = predictions(predictor)
 answer = {
     "parameters": sum(p.numel() for p in network.parameters()),
     "versions": {**versions, "torch": torch.__version__},
-    "rows": predictions(predictor),
+    "rows": {name: rows for name, (rows, _) in found_by_name.items()},
 }
+if HAS_MASKS:
+    answer["masks"] = {name: masks for name, (_, masks) in found_by_name.items()}
 unfinished = FOLDER / "predictions.part"
 unfinished.write_text(json.dumps(answer), encoding="utf-8")
 unfinished.replace(FOLDER / "predictions.json")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from data import reference
 from data.batches import flatten, loader
-from mamba_yolo.data import AugmentConfig, ImageError, Loader, open_dataset
+from mamba_yolo.data import AugmentConfig, ImageError, Loader, letterbox, open_dataset
 from mamba_yolo.errors import ConfigError
 
 PLAIN = AugmentConfig(hsv_h=0, hsv_s=0, hsv_v=0, translate=0, scale=0, fliplr=0, flipud=0, mosaic=0)
@@ -87,19 +87,23 @@ def test_early_break_stops_the_threads(yolo_set):
     assert loader_threads() == 0
 
 
-def test_validation_letterboxes_in_order(yolo_set):
+@pytest.mark.parametrize("cache", ["off", "ram"])
+@pytest.mark.parametrize("side", [64, 160])
+def test_validation_letterboxes_in_order(yolo_set, side, cache):
+    """Smaller and larger: as predict does, and as tiles of training are loaded."""
     dataset = open_dataset(yolo_set)
-    batches = list(Loader(dataset, imgsz=64, batch_size=4, train=False, threads=2).epoch(0))
+    batches = list(Loader(dataset, imgsz=side, batch_size=4, train=False, threads=2, cache=cache).epoch(0))
     assert [len(b.images) for b in batches] == [4, 2]
     images = torch.cat([b.images for b in batches])
     assert images.dtype == torch.uint8
     assert torch.cat([b.sample_index for b in batches]).tolist() == list(range(6))
     for i, sample in enumerate(dataset):
-        expected, (gain, left, top) = reference.letterbox(np.asarray(Image.open(sample.path)), 64, 64, False)
+        expected, (gain, left, top) = reference.letterbox(np.asarray(Image.open(sample.path)), side, side, True)
         batch = batches[i // 4]
         assert np.abs(images[i].numpy() - expected).max() <= 1
+        assert np.array_equal(images[i], letterbox(np.asarray(Image.open(sample.path)), side, side)[0])
         assert batch.letterbox[i % 4].tolist() == pytest.approx([gain, left, top])
-        cx, cy, w, h = (batch.boxes_cxcywh_norm[batch.batch_index == i % 4] * 64).T.numpy()
+        cx, cy, w, h = (batch.boxes_cxcywh_norm[batch.batch_index == i % 4] * side).T.numpy()
         corners = np.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], 1)
         back = (corners - [left, top, left, top]) / gain
         np.testing.assert_allclose(back, sample.boxes_xyxy, atol=1e-3)

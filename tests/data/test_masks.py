@@ -13,7 +13,7 @@ from PIL import Image
 
 from data.batches import flatten, make_set
 from data.test_augment import EVERYTHING, KINDS, PLAIN
-from mamba_yolo.data import Loader, open_dataset
+from mamba_yolo.data import Loader, check_dataset, open_dataset
 from mamba_yolo.engine.pieces import split
 from mamba_yolo.errors import ConfigError, DataError
 from mamba_yolo.ops import encode_rle
@@ -182,6 +182,21 @@ def test_masks_that_do_not_fit_are_reported(tmp_path, odd_masks):
     dataset = open_dataset(path)
     assert [len(parts) for parts in dataset[0].segments] == [0, 0, 1, 1, 1]
     assert [p.done for p in dataset.problems] == ["kept its box alone"] * 2
+
+
+def test_check_counts_masks_and_says_where_some_are_missing(tmp_path, odd_masks):
+    path = make_coco(tmp_path, odd_masks, crowd=(4,), boxes_only=(3,))
+    report = check_dataset(path)
+    assert {key: report.splits["train"][key] for key in ("boxes", "masks", "crowd")} == {
+        "boxes": 4,
+        "masks": 3,
+        "crowd": 1,
+    }
+    line = f"{path}: 3 of 4 objects of train have a mask; a -seg model learns masks from those alone"
+    assert line in report.warnings
+    make_coco(tmp_path, odd_masks, crowd=(4,), boxes_only=range(4))
+    assert check_dataset(path).splits["train"]["masks"] == 0
+    assert not any("have a mask" in line for line in check_dataset(path).warnings)
 
 
 def test_masks_that_cannot_be_are_refused(tmp_path, outlined):

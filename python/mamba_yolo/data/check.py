@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mamba_yolo.data.dataset import Dataset
+    from mamba_yolo.types import Sample
 
 SPLITS = ("train", "val", "test")
 
@@ -29,7 +30,7 @@ class CheckReport:
         path: the data set.
         format: "yolo", "coco", "voc", or "" when it is none.
         names: class names by class.
-        splits: per split: images, background images, boxes, crowd regions, sizes and boxes per class.
+        splits: per split: images, background images, boxes, masks, crowd regions, boxes per class, and sizes.
         errors: lines about what cannot be used.
         warnings: lines about what was repaired or looks wrong.
     """
@@ -71,7 +72,10 @@ def check_dataset(path: str | os.PathLike[str], *, progress: Callable[[int, int]
     done = 0
     seen: dict[bytes, tuple[str, Path]] = {}
     for split, dataset in datasets.items():
-        report.splits[split] = _count(dataset)
+        counts = report.splits[split] = _count(dataset)
+        if 0 < counts["masks"] < counts["boxes"]:
+            share = f"{counts['masks']} of {counts['boxes']} objects of {split}"
+            report.warnings.append(f"{path}: {share} have a mask; a -seg model learns masks from those alone")
         _note_problems(dataset, report)
         for sample in dataset:
             _check_image(sample.path, split, seen, report)
@@ -108,10 +112,16 @@ def _count(dataset: Dataset) -> dict[str, Any]:
         "images": len(dataset),
         "background": sum(not len(sample.classes) for sample in dataset),
         "boxes": sum(histogram.values()),
+        "masks": sum(_masks_of(sample) for sample in dataset),
         "crowd": sum(int(sample.is_crowd.sum()) for sample in dataset),
         "per_class": {name: histogram[i] for i, name in dataset.names.items()},
         "sizes": {f"{width}x{height}": count for (height, width), count in sizes.most_common()},
     }
+
+
+def _masks_of(sample: Sample) -> int:
+    """Objects with a mask, crowds left out."""
+    return sum(bool(parts) and not crowd for parts, crowd in zip(sample.segments or (), sample.is_crowd, strict=False))
 
 
 def _note_problems(dataset: Dataset, report: CheckReport) -> None:

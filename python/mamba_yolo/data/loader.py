@@ -47,7 +47,7 @@ class Loader(IterableDataset[Batch]):
         dataset: what `open_dataset` returned.
         imgsz: side of the square pictures in pixels, a multiple of 32.
         batch_size: pictures per batch; the last one may be smaller.
-        train: shuffle and augment, or keep the order and letterbox (never enlarged).
+        train: shuffle and augment, or keep the order and letterbox.
         seed: seed of order and augmentation.
         threads: Rust threads; 0 means as many as torch uses, at most 8.
         augment: how training pictures vary; `augment.mosaic` switches mosaics.

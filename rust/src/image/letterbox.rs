@@ -34,9 +34,9 @@ impl Letterbox {
         Self::centred(size, target, if scale_up { fitting } else { fitting.min(1.0) })
     }
 
-    /// Fit the longer side of `(height, width)` into `side`, never enlarged, in the middle of `target`.
+    /// Scale the longer side of `(height, width)` to `side`, in the middle of `target`.
     pub fn within(size: (usize, usize), side: usize, target: (usize, usize)) -> Self {
-        Self::centred(size, target, (side as f64 / size.0.max(size.1) as f64).min(1.0))
+        Self::centred(size, target, side as f64 / size.0.max(size.1) as f64)
     }
 
     fn centred(size: (usize, usize), target: (usize, usize), gain: f64) -> Self {

@@ -146,12 +146,12 @@ impl Tiles {
 }
 
 /// (height, width) of a tile: for training the longer side becomes the output side and both are rounded up; for
-/// validation the size in its letterbox.
+/// validation the size in its letterbox, unless that is larger: it is then enlarged each time, and takes less memory.
 fn loading_size(settings: Settings, original: (usize, usize)) -> (usize, usize) {
     let side = settings.side;
     if settings.kind != Kind::Train {
         let place = Letterbox::within(original, side, (side, side));
-        return (place.height, place.width);
+        return (place.height.min(original.0), place.width.min(original.1));
     }
     let ratio = side as f64 / original.0.max(original.1) as f64;
     let scaled = |of: usize| ((of as f64 * ratio).ceil() as usize).clamp(1, side);
