@@ -88,6 +88,14 @@ def test_labels_stay_inside_the_image(box):
     assert place.top + place.height <= 150
 
 
+@pytest.mark.parametrize(("height", "is_seen"), [(20, True), (150, False)])
+def test_a_label_does_not_hide_a_small_object_at_the_upper_border(height, is_seen):
+    """It goes below; only a large one has room for it inside."""
+    drawn = draw_detections(np.zeros((200, 200, 3), np.uint8), [[40, 0, 160, height]], [0], [0.9], {0: "cell"})
+    assert (not drawn[6 : height - 6, 50:150].any()) == is_seen
+    assert (drawn[height + 4 :].any()) == is_seen
+
+
 def test_labels_avoid_each_other():
     tabs = []
     for box in ([50, 50, 90, 90], [52, 51, 92, 91], [51, 52, 91, 92]):

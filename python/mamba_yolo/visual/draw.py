@@ -35,6 +35,7 @@ MIN_LINE_PX, MIN_FONT_PX = 1.4, 9.0
 SMALLEST_FONT_PX = 6.0  # below this a label is left out
 MASK_OPACITY = 0.42
 MOST_LABELS = 0.15  # of the picture; where objects crowd, the surest are named and the rest can still be seen
+SMALL_IN_TABS = 4  # boxes lower than so many labels
 TITLE_FONT_PX = 15.0
 
 
@@ -238,7 +239,9 @@ def _place_tab(
     text, font, wide, high = fitting
     half = line / 2
     lefts = (box[0] - half, box[2] + half - wide)
-    tops = (box[1] - half - high + 1, box[1] + half, box[3] + half - 1, box[3] - half - high)
+    above, below, inside = box[1] - half - high + 1, box[3] + half - 1, (box[1] + half, box[3] - half - high)
+    is_small = box[3] - box[1] < SMALL_IN_TABS * high  # a tab inside would hide it
+    tops = (above, below, *inside) if is_small else (above, inside[0], below, inside[1])
     places = np.array([(left, top) for top in tops for left in lefts])
     outside = (places[:, 1] < 0) | (places[:, 1] + high > height)
     places = np.rint(np.clip(places, 0, (width - wide, height - high))).astype(int)
