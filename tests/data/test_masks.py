@@ -148,6 +148,37 @@ def test_run_length_masks_with_holes_parts_and_overlaps(tmp_path, odd_masks, fli
     assert torch.equal(batch.masks, expected)
 
 
+def eroded(mask):
+    """Cells (h, w) whose eight neighbours are set too, which at the border they are not."""
+    outside = 1 - torch.nn.functional.pad(mask[None].float(), (1, 1, 1, 1))
+    return torch.nn.functional.max_pool2d(outside, 3, 1)[0] == 0
+
+
+def test_masks_stay_on_their_objects_while_others_are_cut_or_vanish(tmp_path):
+    """A ring and a corner, bright on black, through everything that moves pixels."""
+    shapes = torch.zeros(2, 64, 64, dtype=torch.uint8)
+    shapes[0, 12:60, 12:60], shapes[0, 28:44, 28:44] = 1, 0
+    shapes[1, :8, :8] = 1
+    dataset = open_dataset(make_coco(tmp_path, shapes))
+    Image.fromarray((shapes.amax(0) * 250)[..., None].repeat(1, 1, 3).numpy()).save(tmp_path / "a.png")
+    moves = {"mosaic": 0.7, "degrees": 30.0, "shear": 10.0, "translate": 0.3, "scale": 0.6, "flipud": 0.5}
+    loader = Loader(dataset, 128, augment=dataclasses.replace(PLAIN, **moves), masks=True, threads=1)
+    found, bright, covered = [], 0, 0
+    for epoch in range(40):
+        batch = next(loader.epoch(epoch))
+        assert len(batch.masks) == len(batch.classes)
+        found.append(len(batch.masks))
+        blocks = torch.nn.functional.avg_pool2d(batch.images[0].float().mean(0)[None], 4)[0]
+        for mask, (_, _, w, h) in zip(batch.masks, batch.boxes_cxcywh_norm * 32, strict=True):
+            assert mask.any() or min(w, h) < 2  # a sliver may lie between the centres of cells
+            assert (blocks[eroded(mask)] > 240).all()
+        union = torch.cat([batch.masks, torch.zeros(1, 32, 32, dtype=torch.uint8)]).amax(0) > 0
+        bright, covered = bright + int((blocks > 200).sum()), covered + int((union & (blocks > 200)).sum())
+    assert {1, 2} <= set(found)
+    assert max(found) > 2
+    assert covered > 0.97 * bright > 1000
+
+
 def test_what_a_pasted_object_hides_is_not_part_of_a_mask(tmp_path):
     masks = torch.zeros(2, 64, 64, dtype=torch.uint8)
     masks[0, 10:30, 0:20] = masks[1, 10:30, 20:52] = 1
