@@ -111,6 +111,12 @@ impl<V: Vector> Tile<V> {
         if CLAMP { self.step[t].mul(a2).exp2() } else { self.step[t].exp2_of_product(a2) }
     }
 
+    /// a_t h + c for a state of exponent factor `a2`.
+    #[inline(always)]
+    pub(super) fn advance<const CLAMP: bool>(&self, t: usize, a2: V, h: V, c: V) -> V {
+        if CLAMP { self.decay::<true>(t, a2).fma(h, c) } else { self.step[t].exp2_of_product_times(a2, h, c) }
+    }
+
     /// Whether 2^(step * A2) needs no clamp for any token of the tile, given the largest |A2| per channel.
     #[inline(always)]
     pub(super) fn is_tame(&self, largest: V, count: usize) -> bool {
