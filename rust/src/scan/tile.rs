@@ -78,18 +78,22 @@ impl<V: Vector> Tile<V> {
         for t in whole..tokens.len() {
             self.project(params, t, [dt(t)]);
         }
-        for t in 0..tokens.len() {
-            if problem.softplus {
+        if problem.softplus {
+            // Unrolled, tokens beyond the end included: a loop over plain arrays becomes gathers and scatters.
+            unrolled!(t < TILE, {
                 let (step, slope) = self.step[t].softplus();
                 self.step[t] = step;
                 if SLOPE {
                     self.slope[t] = slope;
                 }
-            } else {
-                self.slope[t] = V::splat(V::Scalar::ONE);
-            }
-            self.step_u[t] = self.step[t].mul(self.u[t]);
+            });
+        } else {
+            self.slope = [V::splat(V::Scalar::ONE); TILE];
         }
+        self.step[tokens.len()..].fill(V::zero()); // they decay nothing and add nothing, whatever A is
+        unrolled!(t < TILE, {
+            self.step_u[t] = self.step[t].mul(self.u[t]);
+        });
     }
 
     /// Adds the projection of `dt` to the steps of C tokens.
