@@ -251,8 +251,7 @@ fn advance_states<V: Vector, const S: usize, const CLAMP: bool>(
         let (input, output) = (&row[input..][..S], &row[output..][..S]);
         let mut sum = *y;
         unrolled!(s < S, {
-            let decay = tile.decay::<CLAMP>(t, a2[s]);
-            h[s] = decay.fma(h[s], tile.step_u[t].mul(V::splat(input[s])));
+            h[s] = tile.advance::<CLAMP>(t, a2[s], h[s], tile.step_u[t].mul(V::splat(input[s])));
             sum = h[s].fma(V::splat(output[s]), sum);
         });
         *y = sum;

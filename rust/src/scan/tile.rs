@@ -78,18 +78,22 @@ impl<V: Vector> Tile<V> {
         for t in whole..tokens.len() {
             self.project(params, t, [dt(t)]);
         }
-        for t in 0..tokens.len() {
-            if problem.softplus {
+        if problem.softplus {
+            // Unrolled, tokens beyond the end included: a loop over plain arrays becomes gathers and scatters.
+            unrolled!(t < TILE, {
                 let (step, slope) = self.step[t].softplus();
                 self.step[t] = step;
                 if SLOPE {
                     self.slope[t] = slope;
                 }
-            } else {
-                self.slope[t] = V::splat(V::Scalar::ONE);
-            }
-            self.step_u[t] = self.step[t].mul(self.u[t]);
+            });
+        } else {
+            self.slope = [V::splat(V::Scalar::ONE); TILE];
         }
+        self.step[tokens.len()..].fill(V::zero()); // they decay nothing and add nothing, whatever A is
+        unrolled!(t < TILE, {
+            self.step_u[t] = self.step[t].mul(self.u[t]);
+        });
     }
 
     /// Adds the projection of `dt` to the steps of C tokens.
@@ -109,6 +113,12 @@ impl<V: Vector> Tile<V> {
     #[inline(always)]
     pub(super) fn decay<const CLAMP: bool>(&self, t: usize, a2: V) -> V {
         if CLAMP { self.step[t].mul(a2).exp2() } else { self.step[t].exp2_of_product(a2) }
+    }
+
+    /// a_t h + c for a state of exponent factor `a2`.
+    #[inline(always)]
+    pub(super) fn advance<const CLAMP: bool>(&self, t: usize, a2: V, h: V, c: V) -> V {
+        if CLAMP { self.decay::<true>(t, a2).fma(h, c) } else { self.step[t].exp2_of_product_times(a2, h, c) }
     }
 
     /// Whether 2^(step * A2) needs no clamp for any token of the tile, given the largest |A2| per channel.

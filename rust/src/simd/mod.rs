@@ -105,6 +105,12 @@ pub trait Vector: Copy + Send + Sync + 'static {
         self.mul(o).exp2_in_range()
     }
 
+    /// 2^(self * o) * h + c for products in range.
+    #[inline(always)]
+    fn exp2_of_product_times(self, o: Self, h: Self, c: Self) -> Self {
+        self.exp2_of_product(o).fma(h, c)
+    }
+
     /// 2^self, saturating at both ends of [`Float::EXP2_RANGE`].
     #[inline(always)]
     fn exp2(self) -> Self {
@@ -142,7 +148,7 @@ pub trait Vector: Copy + Send + Sync + 'static {
         let log2_e = Self::splat(Self::Scalar::LOG2_E);
         let lowest = Self::splat(Self::Scalar::EXP2_RANGE.0).div(log2_e);
         let z = lowest.max(minus_abs).exp2_of_product(log2_e); // e^-|v|
-        let log1p = Self::two_chains(Self::Scalar::LOG1P, z.add(z).sub(one));
+        let log1p = Self::two_chains(Self::Scalar::LOG1P, z.fma(one.add(one), zero.sub(one)));
         let small = one.div(one.add(z));
         let sigmoid = self.select_greater(zero, small, z.mul(small));
         let value = log1p.fma(z, zero.max(self));

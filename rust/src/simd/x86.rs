@@ -4,9 +4,11 @@
 //! inside an entry function that was chosen after asking the CPU.
 //!
 //! The exponential splits x into i / n + rest, with 2^(i / n) for i < n in a table in registers. Adding `MAGIC` leaves
-//! i and the integer part in the low bits; table entries have i taken out beforehand, so that one shift and one integer
-//! addition build the scaled value. The polynomial of the rest is a depressed one, with its leading coefficient
-//! in the table, which saves a multiplication; its shift is added to x, at no cost by the multiplication before it.
+//! i and the integer part in the low bits. AVX-512 scales by the integer part in one instruction, which takes what is
+//! multiplied by the exponential as well as the exponential itself; AVX2 has i taken out of its table beforehand, so that
+//! one shift and one integer addition build the scaled entry. The polynomial of the rest is a depressed one, with its
+//! leading coefficient in the table, which saves a multiplication; its shift is added to x, at no cost by the
+//! multiplication before it.
 #![allow(clippy::wildcard_imports, reason = "half of the names here are intrinsics")]
 #![expect(unsafe_code, reason = "intrinsics are unsafe outside functions that enable their instruction set")]
 
@@ -28,14 +30,14 @@ pub struct Avx2([__m256; 2]);
 /// Values in a cache line.
 const LINE: usize = 16;
 
-/// Table entries: bits of scale * 2^(i / n), less i << (23 - log2 n); minimax fits over one step, exact at 0; largest
+/// Table entries: bits of scale * 2^(i / n), the smaller table's less i << 20; minimax fits over one step, exact at 0; largest
 /// relative errors, rounding included, 3.0e-7 and 2.2e-7 over [-1, 0].
 #[rustfmt::skip]
 const TABLE_32: [u32; 32] = [
-    0x3e76_0061, 0x3e77_6361, 0x3e78_724a, 0x3e77_4251, 0x3e76_221d, 0x3e75_1205, 0x3e74_1264, 0x3e73_2396,
-    0x3e72_45fa, 0x3e71_79f0, 0x3e70_bfda, 0x3e70_181e, 0x3e6f_8321, 0x3e6f_014d, 0x3e6e_930e, 0x3e6e_38d1,
-    0x3e6d_f306, 0x3e6d_c220, 0x3e6d_a695, 0x3e6d_a0db, 0x3e6d_b16d, 0x3e6d_d8c8, 0x3e6e_176c, 0x3e6e_6ddc,
-    0x3e6e_dc9c, 0x3e6f_6435, 0x3e70_0533, 0x3e70_c023, 0x3e71_9598, 0x3e72_8625, 0x3e73_9263, 0x3e74_baec,
+    0x3e76_0061, 0x3e7b_6361, 0x3e80_724a, 0x3e83_4251, 0x3e86_221d, 0x3e89_1205, 0x3e8c_1264, 0x3e8f_2396,
+    0x3e92_45fa, 0x3e95_79f0, 0x3e98_bfda, 0x3e9c_181e, 0x3e9f_8321, 0x3ea3_014d, 0x3ea6_930e, 0x3eaa_38d1,
+    0x3ead_f306, 0x3eb1_c220, 0x3eb5_a695, 0x3eb9_a0db, 0x3ebd_b16d, 0x3ec1_d8c8, 0x3ec6_176c, 0x3eca_6ddc,
+    0x3ece_dc9c, 0x3ed3_6435, 0x3ed8_0533, 0x3edc_c023, 0x3ee1_9598, 0x3ee6_8625, 0x3eeb_9263, 0x3ef0_baec,
 ];
 const TABLE_8: [u32; 8] =
     [0x3d63_52d1, 0x3d67_e5e5, 0x3d67_2ad8, 0x3d63_66ab, 0x3d60_bdf3, 0x3d5f_4a56, 0x3d5f_27d0, 0x3d60_74e1];
@@ -123,14 +125,18 @@ impl Vector for Avx512 {
     #[inline(always)]
     fn exp2_in_range(self) -> Self {
         let t = self.add(Self::splat(MAGIC_32));
-        let rest = self.sub(t.sub(Self::splat(MAGIC_32)));
-        rest.add(Self::splat(OFFSET_32)).power(t) // added last: the rest is exact
+        let whole = t.sub(Self::splat(MAGIC_32));
+        self.sub(whole).add(Self::splat(OFFSET_32)).power(t).scale(whole) // added last: the rest is exact
     }
     #[inline(always)]
     fn exp2_of_product(self, o: Self) -> Self {
-        let x = self.fma(o, Self::splat(OFFSET_32));
-        let t = x.add(Self::splat(MAGIC_32 - 1.4375)); // a multiple of 1 / 32 near the offset
-        x.sub(t.sub(Self::splat(MAGIC_32))).power(t)
+        let (power, whole) = self.split_product(o);
+        power.scale(whole)
+    }
+    #[inline(always)]
+    fn exp2_of_product_times(self, o: Self, h: Self, c: Self) -> Self {
+        let (power, whole) = self.split_product(o);
+        power.fma(h.scale(whole), c)
     }
     #[inline(always)]
     fn sum_each(v: &[Self; W], out: &mut [f32; W]) {
@@ -141,21 +147,30 @@ impl Vector for Avx512 {
 }
 
 impl Avx512 {
-    /// 2^(self - OFFSET_32), times the power of 2 in `t`.
+    /// Numbers of which the first, times 2 to the floor of the second, is 2^(self * o).
+    #[inline(always)]
+    fn split_product(self, o: Self) -> (Self, Self) {
+        let x = self.fma(o, Self::splat(OFFSET_32));
+        let t = x.add(Self::splat(MAGIC_32 - 1.4375)); // a multiple of 1 / 32 near the offset
+        let whole = t.sub(Self::splat(MAGIC_32));
+        (x.sub(whole).power(t), whole)
+    }
+    /// 2^(self - OFFSET_32), times the table entry of `t`.
     #[inline(always)]
     fn power(self, t: Self) -> Self {
-        self.fma(self, Self::splat(2.081_260_2)).mul(t.scale())
-    }
-    /// Table entry with the exponent of `t`.
-    #[inline(always)]
-    fn scale(self) -> Self {
         // SAFETY: see the head of this file; the table has 32 entries.
-        Self(unsafe {
+        let entry = Self(unsafe {
             let (low, high) = (TABLE_32.as_ptr().cast(), TABLE_32[W..].as_ptr().cast());
-            let t = _mm512_castps_si512(self.0);
-            let entry = _mm512_permutex2var_epi32(_mm512_loadu_si512(low), t, _mm512_loadu_si512(high));
-            _mm512_castsi512_ps(_mm512_add_epi32(entry, _mm512_slli_epi32::<18>(t)))
-        })
+            let t = _mm512_castps_si512(t.0);
+            _mm512_castsi512_ps(_mm512_permutex2var_epi32(_mm512_loadu_si512(low), t, _mm512_loadu_si512(high)))
+        });
+        self.fma(self, Self::splat(2.081_260_2)).mul(entry)
+    }
+    /// self * 2^floor(o).
+    #[inline(always)]
+    fn scale(self, o: Self) -> Self {
+        // SAFETY: see the head of this file.
+        Self(unsafe { _mm512_scalef_ps(self.0, o.0) })
     }
     /// In each quarter: the sums of the same quarters of four vectors.
     #[inline(always)]
