@@ -1,5 +1,6 @@
 """The command line as a whole: help, exit codes, one-line errors, purity of JSON, interrupts, broken pipes."""
 
+import gc
 import json
 import os
 import signal
@@ -198,3 +199,13 @@ def test_a_closed_pipe_is_quiet(words):
     command = f"{{ sleep 0.2; {sys.executable} -m mamba_yolo {words}; echo code $? >&2; }} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == "code 141\n"
+
+
+@pytest.mark.parametrize("is_collecting", [True, False])
+def test_the_collector_of_garbage_is_left_as_it_was(is_collecting):
+    try:
+        (gc.enable if is_collecting else gc.disable)()
+        assert entry.run(["version"]) == 0
+        assert gc.isenabled() == is_collecting
+    finally:
+        gc.enable()
