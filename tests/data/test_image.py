@@ -156,7 +156,7 @@ def tiff(order, bits, samples, palette=None):
     padded = np.pad(samples, [(0, 0), (0, -width % (8 // bits))])
     digits = np.unpackbits(padded[..., None], axis=-1)[..., 8 - bits :]
     strip = np.packbits(digits.reshape(height, -1), axis=1).tobytes()
-    # width, height, bits per sample, compression, meaning, strip's place, samples per pixel, rows and bytes of the strip
+    # width, height, bits per sample, compression, meaning, place of the strip, samples per pixel, its rows and bytes
     tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(strip)}
     entries = [struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in tags.items()]
     end = 8 + len(strip)
