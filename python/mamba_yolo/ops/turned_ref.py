@@ -67,8 +67,8 @@ def _inside(points_NX2: Tensor, boxes_N5: Tensor) -> Tensor:
     angle_N1 = boxes_N5[:, 4:]
     x_NX, y_NX = (points_NX2 - boxes_N5[:, None, :2]).unbind(-1)
     along_NX, across_NX = x_NX * angle_N1.cos() + y_NX * angle_N1.sin(), y_NX * angle_N1.cos() - x_NX * angle_N1.sin()
-    width_N1, height_N1 = (boxes_N5[:, 2:4].abs() / 2 * (1 + SLACK) + SLACK).split(1, dim=1)
-    return (along_NX.abs() <= width_N1) & (across_NX.abs() <= height_N1)
+    half_N2 = boxes_N5[:, 2:4].abs() / 2 * (1 + SLACK) + SLACK
+    return (along_NX.abs() <= half_N2[:, :1]) & (across_NX.abs() <= half_N2[:, 1:])
 
 
 def _crossings(a_N42: Tensor, b_N42: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +84,8 @@ def _crossings(a_N42: Tensor, b_N42: Tensor) -> tuple[Tensor, Tensor]:
 
 def _cross(u: Tensor, v: Tensor) -> Tensor:
     """Of vectors (..., 2)."""
-    return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
+    product: Tensor = u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
+    return product
 
 
 def _hull_area(points_NX2: Tensor, is_corner_NX: Tensor) -> Tensor:
@@ -115,7 +116,7 @@ def _prob_iou(box_5: Tensor, boxes_N5: Tensor) -> Tensor:
     """1 less the Hellinger distance, NaN where neither has an area."""
     dx_N, dy_N = (box_5[:2] - boxes_N5[:, :2]).unbind(-1)
     ours_31, theirs_3N = _spread(box_5)[:, None], _spread(boxes_N5)
-    a_N, b_N, c_N = ours_31 + theirs_3N
+    a_N, b_N, c_N = (ours_31 + theirs_3N).unbind()
     both_N = a_N * b_N - c_N**2
     apart_N = (b_N * dx_N**2 - 2 * c_N * dx_N * dy_N + a_N * dy_N**2) / both_N / 4
     unlike_N = (both_N / (4 * (_determinant(ours_31) * _determinant(theirs_3N)).sqrt())).log() / 2
@@ -124,5 +125,5 @@ def _prob_iou(box_5: Tensor, boxes_N5: Tensor) -> Tensor:
 
 def _determinant(spread_3N: Tensor) -> Tensor:
     """Of symmetric matrices, which have no negative one: (N,)."""
-    a_N, b_N, c_N = spread_3N
+    a_N, b_N, c_N = spread_3N.unbind()
     return (a_N * b_N - c_N**2).clamp(min=0)
