@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import peers
-from mamba_yolo.ops import nms, nms_head, weighted_box_fusion
+from mamba_yolo.ops import nms, nms_head, nms_turned, weighted_box_fusion
 
 CASES = {
     "1 k clustered": (1000, 640, True),
@@ -141,3 +141,23 @@ def test_other_kinds(beside, kind):
 
     assert len(run("rust")) == len(run("reference"))
     beside(f"{kind} of 2000", lambda: run("rust"), {"definition": lambda: run("reference")})
+
+
+@pytest.mark.parametrize("kind", ["polygon", "gaussian"])
+def test_turned(beside, kind):
+    """The peer takes degrees and computes in float64; it knows areas only."""
+    corners, scores = some_boxes(2000, 640, True)
+    angle = torch.rand(2000, generator=torch.Generator().manual_seed(0)) * torch.pi
+    centre, size = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    boxes = torch.cat([centre, size, angle[:, None]], 1)
+    kept = nms_turned(boxes, scores, 0.5, kind=kind)
+    others = {"definition": lambda: nms_turned(boxes, scores, 0.5, kind=kind, backend="reference")}
+    assert torch.equal(kept, others["definition"]())
+    if kind == "polygon" and peers.version("powerboxes"):
+        import powerboxes
+
+        ready = torch.cat([boxes[:, :4], boxes[:, 4:].rad2deg()], 1).double().numpy(), scores.double().numpy()
+        others["powerboxes"] = lambda: powerboxes.rotated_nms(*ready, 0.5, 0.0)
+        others["powerboxes rtree"] = lambda: powerboxes.rtree_rotated_nms(*ready, 0.5, 0.0)
+        assert_alike(kept, {name: call for name, call in others.items() if name != "definition"})
+    beside(f"turned, {kind}, of 2000", lambda: nms_turned(boxes, scores, 0.5, kind=kind), others, rounds=3)

@@ -68,7 +68,7 @@ class Process:
             cwd=self.scratch.name,
             env={
                 **os.environ,
-                "PYTHONPATH": str(BENCHES),
+                "PYTHONPATH": os.pathsep.join(filter(None, (str(BENCHES), os.environ.get("PYTHONPATH")))),
                 "OMP_NUM_THREADS": threads,
                 "MKL_NUM_THREADS": threads,
                 "YOLO_CONFIG_DIR": self.scratch.name,

@@ -39,6 +39,7 @@ __all__ = [
     "merge_rle",
     "nms_boxes",
     "nms_head",
+    "nms_turned",
     "norm_backward",
     "norm_forward",
     "polygons_from_rle",
@@ -66,6 +67,9 @@ def thread_owner() -> str:
 
 def nms_boxes(boxes: tuple[Tensor, Tensor, Tensor | None], kept: Tensor, iou_thr: float, kind: str) -> int:
     """Fill the front of kept, int64, with indices of boxes (N, 4), scores (N,), classes (N,); how many."""
+
+def nms_turned(boxes: tuple[Tensor, Tensor, Tensor | None], kept: Tensor, iou_thr: float, kind: str) -> int:
+    """The same for boxes (N, 5): centre, size, angle."""
 
 def fuse_boxes(
     boxes: tuple[Tensor, Tensor, Tensor | None],

@@ -137,7 +137,7 @@ def test_what_is_not_read_says_what_to_do(start, what):
         decode_image(start + bytes(40))
 
 
-MODES = {"BMP": "1 L P RGB", "TIFF": "1 L RGB RGBA CMYK", "PNG": "1 L P RGB RGBA", "GIF": "1 L P RGB"}
+MODES = {"BMP": "1 L P RGB", "TIFF": "1 L LA P RGB RGBA CMYK", "PNG": "1 L P RGB RGBA", "GIF": "1 L P RGB"}
 
 
 @pytest.mark.parametrize(("kind", "mode"), [(kind, mode) for kind, modes in MODES.items() for mode in modes.split()])
@@ -150,10 +150,48 @@ def test_colour_modes(kind, mode):
     np.testing.assert_array_equal(decode_image(stream.getvalue()), expected)
 
 
-def jpeg(height=80, width=64):
+def tiff(order, bits, samples, palette=None):
+    """A TIFF of one strip of (H, W) samples of up to 8 bits, packed, with a palette of (2^bits, 3) levels or grey."""
+    height, width = samples.shape
+    padded = np.pad(samples, [(0, 0), (0, -width % (8 // bits))])
+    digits = np.unpackbits(padded[..., None], axis=-1)[..., 8 - bits :]
+    strip = np.packbits(digits.reshape(height, -1), axis=1).tobytes()
+    # width, height, bits per sample, compression, meaning, place of the strip, samples per pixel, its rows and bytes
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(strip)}
+    entries = [struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in tags.items()]
+    end = 8 + len(strip)
+    colours = b""
+    if palette is not None:
+        entries[4] = struct.pack(order + "HHIHH", 262, 3, 1, 3, 0)
+        place = end + 2 + 12 * (len(entries) + 1) + 4
+        entries.append(struct.pack(order + "HHII", 320, 3, palette.size, place))
+        colours = (palette.T.astype(np.uint16) * 257).astype(order + "u2").tobytes()
+    start = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "HI", 42, end)
+    return start + strip + struct.pack(order + "H", len(entries)) + b"".join(entries) + bytes(4) + colours
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_tiff_of_few_bits(order, bits):
+    rng = np.random.default_rng(bits)
+    samples = rng.integers(0, 2**bits, (5, 13), np.uint8)
+    palette = rng.integers(0, 256, (2**bits, 3), np.uint8)
+    np.testing.assert_array_equal(decode_image(tiff(order, bits, samples, palette)), palette[samples])
+    grey = samples * (255 // (2**bits - 1))
+    np.testing.assert_array_equal(decode_image(tiff(order, bits, samples)), np.repeat(grey[..., None], 3, 2))
+    if bits == 8:
+        data = tiff(order, bits, samples, palette)
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")), palette[samples])
+        short = data[:-2]  # of the palette
+        with pytest.raises(ImageError, match="TIFF"):
+            decode_image(short)
+
+
+def jpeg(height=80, width=64, mode="RGB"):
     rng = np.random.default_rng(2)
     stream = io.BytesIO()
-    Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(stream, "JPEG", quality=95)
+    image = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).convert(mode)
+    image.save(stream, "JPEG", quality=95)
     return stream.getvalue()
 
 
@@ -205,10 +243,13 @@ def bombs():
         + b"\x2c"
         + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0)
     )
-    header = jpeg()
-    frame = header.index(b"\xff\xc0")
-    bomb = header[: frame + 5] + b"\xff\xff\xff\xff" + header[frame + 9 :]
-    return [png, bmp, gif, bomb]
+    return [png, bmp, gif, with_size(jpeg(), b"\xff\xff\xff\xff"), with_size(jpeg(mode="CMYK"), b"\x08\x7f\xff\x1f")]
+
+
+def with_size(data, size):
+    """A JPEG whose frame header says another height and width; the second of `bombs` lies within the limit."""
+    frame = data.index(b"\xff\xc0")
+    return data[: frame + 5] + size + data[frame + 9 :]
 
 
 HOSTILE = """

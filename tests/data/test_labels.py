@@ -78,6 +78,8 @@ def hostile_set(folder, texts):
     (folder / "labels/train/orphan.txt").write_text("0 0.5 0.5 0.2 0.2")
     (folder / "labels/train/folder.txt").mkdir()
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(folder / "images/train/folder.png")
+    os.mkfifo(folder / "labels/train/pipe.txt")  # would wait for a writer
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(folder / "images/train/pipe.png")
     (folder / "data.yaml").write_text("train: images/train\nnames: {0: cat, 1: dog, 3: cow}\n")
     return folder / "data.yaml"
 
@@ -128,17 +130,17 @@ def test_the_cache_answers_until_a_file_changes(tmp_path, monkeypatch, cache_fol
     path = hostile_set(tmp_path, HOSTILE)
     first, count = cached(path, monkeypatch)
     assert count == 0
-    assert cached(path, monkeypatch) == (first, len(HOSTILE) + 3)
+    assert cached(path, monkeypatch) == (first, len(HOSTILE) + 4)
     changed = tmp_path / "labels/train/000.txt"
     changed.write_text("1 0.5 0.5 0.5 0.5")
     second, count = cached(path, monkeypatch)
-    assert count == len(HOSTILE) + 1  # 000.png and 000.bmp share the file
+    assert count == len(HOSTILE) + 2  # 000.png and 000.bmp share the file
     assert second != first
-    assert cached(path, monkeypatch) == (second, len(HOSTILE) + 3)
+    assert cached(path, monkeypatch) == (second, len(HOSTILE) + 4)
     os.utime(changed, ns=(5, 5))
-    assert cached(path, monkeypatch) == (second, len(HOSTILE) + 1)
+    assert cached(path, monkeypatch) == (second, len(HOSTILE) + 2)
     (tmp_path / "labels/train/001.txt").unlink()
-    assert cached(path, monkeypatch)[1] == len(HOSTILE) + 2
+    assert cached(path, monkeypatch)[1] == len(HOSTILE) + 3
     path.write_text("train: images/train\nnames: [cat]\n")  # other classes: nothing can be taken over
     assert cached(path, monkeypatch)[1] == 0
     assert list(tmp_path.rglob("*.labels")) == []
@@ -150,7 +152,7 @@ def test_a_damaged_cache_is_made_anew_with_a_note(yolo_set, monkeypatch, cache_f
     [file] = (cache_folder / "labels").iterdir()
     whole = file.read_bytes()
     rng = np.random.default_rng(0)
-    damages = [b"", whole[:-1], whole[: len(whole) // 2], b"MYLABEL\x02" + whole[8:]]
+    damages = [b"", whole[:-1], whole[: len(whole) // 2], b"MYLABEL\x01" + whole[8:]]
     flips = rng.integers(0, len(whole), 20)
     damages += [whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :] for at in flips]
     for damaged in damages:

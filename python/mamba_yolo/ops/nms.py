@@ -1,6 +1,7 @@
 """Non-maximum suppression: exact per class, ties by index, no time limit, NaN is an error.
 
-The definition is `nms_ref.py`; the Rust kernels are rust/src/nms. Tested in tests/ops/test_nms.py.
+The definitions are `nms_ref.py` and `turned_ref.py`; the Rust kernels are rust/src/nms. Tests:
+tests/ops/test_nms*.py.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from mamba_yolo.errors import ConfigError, DetectionError
 from mamba_yolo.ops.dispatch import choose_backend
-from mamba_yolo.ops.nms_op import fuse_rust, nms_head_rust, nms_rust
+from mamba_yolo.ops.nms_op import fuse_rust, nms_head_rust, nms_rust, nms_turned_rust
 from mamba_yolo.ops.nms_ref import fuse_ref, nms_head_ref, nms_ref
+from mamba_yolo.ops.turned_ref import nms_turned_ref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KINDS = ("hard", "soft_linear", "soft_gaussian", "diou")
+TURNED_KINDS = ("polygon", "gaussian")
 _UNLIMITED = 2**62
 
 
@@ -46,13 +49,46 @@ def nms(
         DetectionError: NaN, or shapes that do not fit.
         ConfigError: unknown kind, threshold outside 0..1, negative max_det.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    _check_kind(kind, KINDS)
     _check_boxes(boxes_xyxy, scores, classes, iou_thr)
     limit = _UNLIMITED if max_det is None else _at_least("max_det", max_det, 0)
     boxes, scores, classes = _on_cpu(boxes_xyxy), _on_cpu(scores), None if classes is None else _on_cpu(classes)
     run = nms_ref if choose_backend(backend, boxes.device) == "reference" else nms_rust
     return run(boxes, scores, classes, iou_thr, limit, kind).to(boxes_xyxy.device)
+
+
+def nms_turned(
+    boxes_cxcywhr: Tensor,
+    scores: Tensor,
+    iou_thr: float,
+    *,
+    classes: Tensor | None = None,
+    max_det: int | None = None,
+    kind: str = "polygon",
+    backend: str = "auto",
+) -> Tensor:
+    """Indices of the turned boxes that survive, by falling score, int64.
+
+    Args:
+        boxes_cxcywhr: (N, 5): centre, width, height, and the angle in radians by which the box is turned from x towards
+            y, clockwise on a screen.
+        scores: (N,).
+        iou_thr: in 0..1; a box goes when its likeness to a better one of its class is greater.
+        classes: (N,) integers, or None when all boxes compete.
+        max_det: most boxes kept; None for all.
+        kind: what likeness is: polygon, the IoU of the areas; gaussian, ProbIoU (arXiv 2106.06072).
+        backend: as for `nms`.
+
+    Raises:
+        DetectionError: NaN, or shapes that do not fit.
+        ConfigError: unknown kind, threshold outside 0..1, negative max_det.
+    """
+    _check_kind(kind, TURNED_KINDS)
+    _check_boxes(boxes_cxcywhr, scores, classes, iou_thr, columns=5)
+    limit = _UNLIMITED if max_det is None else _at_least("max_det", max_det, 0)
+    boxes, scores, classes = _on_cpu(boxes_cxcywhr), _on_cpu(scores), None if classes is None else _on_cpu(classes)
+    run = nms_turned_ref if choose_backend(backend, boxes.device) == "reference" else nms_turned_rust
+    return run(boxes, scores, classes, iou_thr, limit, kind).to(boxes_cxcywhr.device)
 
 
 def nms_head(
@@ -144,13 +180,18 @@ def _on_cpu(tensor: Tensor) -> Tensor:
     return (tensor.detach() if tensor.requires_grad else tensor).cpu()
 
 
-def _check_boxes(boxes_xyxy: Tensor, scores: Tensor, classes: Tensor | None, iou_thr: float) -> None:
+def _check_kind(kind: str, kinds: tuple[str, ...]) -> None:
+    if kind not in kinds:
+        raise ConfigError(f"kind must be one of {', '.join(kinds)}, got {kind!r}")
+
+
+def _check_boxes(boxes: Tensor, scores: Tensor, classes: Tensor | None, iou_thr: float, columns: int = 4) -> None:
     _check_fraction("iou_thr", iou_thr)
-    if boxes_xyxy.ndim != 2 or boxes_xyxy.shape[1] != 4:
-        raise DetectionError(f"boxes must have shape (N, 4), got {tuple(boxes_xyxy.shape)}")
+    if boxes.ndim != 2 or boxes.shape[1] != columns:
+        raise DetectionError(f"boxes must have shape (N, {columns}), got {tuple(boxes.shape)}")
     for name, values in (("scores", scores), ("classes", classes)):
-        if values is not None and values.shape != boxes_xyxy.shape[:1]:
-            raise DetectionError(f"{name} must have shape ({len(boxes_xyxy)},), got {tuple(values.shape)}")
+        if values is not None and values.shape != boxes.shape[:1]:
+            raise DetectionError(f"{name} must have shape ({len(boxes)},), got {tuple(values.shape)}")
 
 
 def _check_fraction(name: str, value: float) -> None:

@@ -1,4 +1,4 @@
-"""NMS as torch operators: `mamba_yolo::nms`, `::nms_head` and `::weighted_box_fusion`, implemented in Rust.
+"""NMS as torch operators: `mamba_yolo::nms`, `::nms_turned`, `::nms_head` and `::weighted_box_fusion`, in Rust.
 
 Registered with fake tensors, so that compile and export pass through; plain calls go straight to the kernels. The head
 has a shape that does not depend on the data: rows up to a limit, zeros behind, and a count per image.
@@ -30,6 +30,14 @@ def nms_rust(boxes: Tensor, scores: Tensor, classes: Tensor | None, iou_thr: flo
     return run(boxes, scores, classes, iou_thr, max_det, kind)
 
 
+def nms_turned_rust(
+    boxes: Tensor, scores: Tensor, classes: Tensor | None, iou_thr: float, max_det: int, kind: str
+) -> Tensor:
+    """Indices kept of boxes (N, 5), scores (N,), classes (N,) or None; CPU tensors."""
+    run = _run_turned if is_plain((boxes, scores, classes)) else torch.ops.mamba_yolo.nms_turned
+    return run(boxes, scores, classes, iou_thr, max_det, kind)
+
+
 def nms_head_rust(
     pred: Tensor,
     conf_thr: float,
@@ -55,9 +63,21 @@ def fuse_rust(
 
 
 def _run_nms(boxes: Tensor, scores: Tensor, classes: Tensor | None, iou_thr: float, max_det: int, kind: str) -> Tensor:
+    return _kept(native.nms_boxes, boxes, scores, classes, iou_thr, max_det, kind)
+
+
+def _run_turned(
+    boxes: Tensor, scores: Tensor, classes: Tensor | None, iou_thr: float, max_det: int, kind: str
+) -> Tensor:
+    return _kept(native.nms_turned, boxes, scores, classes, iou_thr, max_det, kind)
+
+
+def _kept(
+    call: Any, boxes: Tensor, scores: Tensor, classes: Tensor | None, iou_thr: float, max_det: int, kind: str
+) -> Tensor:
     kept = torch.empty(min(len(boxes), max_det), dtype=torch.int64)
     try:
-        count = native.nms_boxes(_ready(boxes, scores, classes), kept, iou_thr, kind)
+        count = call(_ready(boxes, scores, classes), kept, iou_thr, kind)
     except ValueError as error:
         raise DetectionError(str(error)) from None
     return kept[:count]
@@ -150,6 +170,7 @@ def _fusion_fake(boxes: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 _BOXES = "Tensor boxes, Tensor scores, Tensor? classes, float iou_thr"
 _define("nms", f"({_BOXES}, SymInt max_det, str kind) -> Tensor", _run_nms, _nms_fake)
+_define("nms_turned", f"({_BOXES}, SymInt max_det, str kind) -> Tensor", _run_turned, _nms_fake)
 _define(
     "nms_head",
     f"(Tensor pred, {_HEAD_OPTIONS}, SymInt max_det, SymInt num_classes, int[]? classes) -> (Tensor, Tensor)",

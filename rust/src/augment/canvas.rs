@@ -6,6 +6,8 @@ use crate::image::Image;
 
 /// Grey where nothing lies.
 pub(super) const GREY: u8 = 114;
+/// Grey pixels at each end of a row: both neighbours of a point far outside lie there.
+pub(super) const BORDER: usize = 2;
 
 /// A tile on the canvas.
 #[derive(Clone, Debug)]
@@ -56,7 +58,7 @@ impl Canvas {
         Self { height: 2 * side, width: 2 * side, tiles: tiles.collect() }
     }
 
-    /// Write row `y` with one grey pixel added at both ends; rows outside the canvas are grey.
+    /// Write row `y` with `BORDER` grey pixels added at both ends; rows outside the canvas are grey.
     pub(super) fn row(&self, y: i64, out: &mut [u8]) {
         out.fill(GREY);
         if !(0..self.height as i64).contains(&y) {
@@ -67,7 +69,7 @@ impl Canvas {
                 continue;
             }
             let from = 3 * ((y - tile.top) as usize * tile.image.width + (seen.left - tile.left) as usize);
-            let (to, length) = (3 * (seen.left + 1) as usize, 3 * (seen.right - seen.left) as usize);
+            let (to, length) = (3 * (seen.left as usize + BORDER), 3 * (seen.right - seen.left) as usize);
             out[to..to + length].copy_from_slice(&tile.image.pixels[from..from + length]);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! `a + (2 (b - a) * w) >> 16` takes the upper half of a product, one instruction of every vector unit. It is at most
 //! 1/64 of a level too low; two blends are at most 1/32, which the last rounding takes into account. Integers only: every machine gives the same
-//! bytes. Test: `tests/data/test_warp.py`.
+//! bytes. Test: `tests/data/test_augment.py`.
 
 use crate::cpu::Level;
 use crate::simd::{Kernel, Vector, dispatch};

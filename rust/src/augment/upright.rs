@@ -1,16 +1,18 @@
 //! Rows of a canvas that is zoomed and shifted only: columns and rows are blended apart.
 
-use super::canvas::Canvas;
+use super::canvas::{BORDER, Canvas};
 use super::lerp::{BlendColumns, BlendRows, Pixel, run, weight};
 
 /// Coordinates are kept this far inside 32 bits.
 const FAR: f64 = 1e9;
+/// Values of two neighbours, and one that means nothing.
+const TAP_VALUES: usize = 7;
 
 /// Makes the rows of one output, one after the other.
 #[derive(Debug)]
 pub(super) struct Upright {
-    /// Offsets of both neighbours of every column in a row that has one grey pixel at each end.
-    columns: Vec<(usize, usize)>,
+    /// The first value of every column's left neighbour, in a row that has grey pixels at each end; the right follows.
+    places: Vec<u32>,
     weights: Vec<Pixel>,
     rows: (f64, f64),
     top: Vec<u8>,
@@ -25,21 +27,21 @@ pub(super) struct Upright {
 impl Upright {
     /// `columns` and `rows` are (base, step) of the canvas coordinates.
     pub(super) fn new(canvas: &Canvas, side: usize, columns: (f64, f64), rows: (f64, f64)) -> Self {
-        let stride = 3 * (canvas.width + 2);
-        let taps = (0..side).map(|x| (columns.0 + columns.1 * x as f64).clamp(-FAR, FAR));
-        let offset = |x: f64| 3 * (x.clamp(-1.0, canvas.width as f64) + 1.0) as usize;
-        let offsets: Vec<_> = taps.clone().map(|x| (offset(x.floor()), offset(x.floor() + 1.0))).collect();
-        let ends = [offsets[0], offsets[side - 1]];
-        let used = ends[0].0.min(ends[1].0)..ends[0].1.max(ends[1].1) + 3;
+        let stride = 3 * (canvas.width + 2 * BORDER);
+        let points = (0..side).map(|x| (columns.0 + columns.1 * x as f64).clamp(-FAR, FAR));
+        let left = |x: f64| (x.floor().clamp(-(BORDER as f64), canvas.width as f64) + BORDER as f64) as u32;
+        let places: Vec<_> = points.clone().map(|x| 3 * left(x)).collect();
+        let ends = [places[0] as usize, places[side - 1] as usize];
+        let used = ends[0].min(ends[1])..(ends[0].max(ends[1]) + 6);
         Self {
-            columns: offsets,
-            weights: taps.map(|x| [weight(x - x.floor()); 4]).collect(),
+            places,
+            weights: points.map(|x| [weight(x - x.floor()); 4]).collect(),
             rows,
             top: vec![0; stride],
             bottom: vec![0; stride],
             at: None,
             used,
-            blended: vec![0; stride + 1],
+            blended: vec![0; stride + TAP_VALUES],
             right: vec![[0; 4]; side],
         }
     }
@@ -54,10 +56,12 @@ impl Upright {
             weight: weight(at - at.floor()),
             out: &mut self.blended[self.used.clone()],
         });
-        let neighbours = self.columns.iter().zip(out.iter_mut().zip(&mut self.right));
-        for (&(left, right), (out, next)) in neighbours {
-            out.copy_from_slice(&self.blended[left..left + 4]);
-            next.copy_from_slice(&self.blended[right..right + 4]);
+        // all of them before any is blended: what was just written in parts is slow to read as a whole
+        for ((out, next), &place) in out.iter_mut().zip(&mut self.right).zip(&self.places) {
+            let place = place as usize;
+            let pair = &self.blended[place..place + TAP_VALUES];
+            out.copy_from_slice(&pair[..4]);
+            next.copy_from_slice(&pair[3..7]);
         }
         run(BlendColumns { left: out, right: &self.right, weights: &self.weights });
     }

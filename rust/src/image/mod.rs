@@ -10,6 +10,7 @@ mod file;
 mod gif;
 mod jpeg;
 mod letterbox;
+mod memory;
 mod png;
 mod pnm;
 mod resize;
@@ -23,7 +24,10 @@ use crate::error::{Error, Result};
 
 pub use exif::{Orientation, upright};
 pub use letterbox::{Letterbox, letterbox_into};
+pub use memory::give_back;
 pub use resize::resize;
+
+use memory::{allocate, borrow};
 
 /// Largest picture that is decoded, in pixels; larger headers are refused before any allocation. As Pillow's.
 pub const MAX_PIXELS: u64 = 178_956_970;
@@ -195,12 +199,4 @@ fn guarded<T>(name: &str, work: impl FnOnce() -> Decoded<T>) -> Result<T> {
         Err(_) => "the decoder gave up on damaged data".into(),
     };
     Err(Error::Image { path: name.to_owned(), reason: reason.replace(['\n', '\r'], " ") })
-}
-
-/// Bytes of a picture, zeroed, or a refusal when memory is short.
-fn allocate(num_bytes: usize) -> Decoded<Vec<u8>> {
-    let mut pixels = Vec::new();
-    pixels.try_reserve_exact(num_bytes).map_err(|_| format!("no memory for {num_bytes} bytes of pixels"))?;
-    pixels.resize(num_bytes, 0);
-    Ok(pixels)
 }

@@ -1,63 +1,79 @@
 //! Numbers to bytes and back, little-endian, for the cache file.
 
+/// A number of `N` bytes.
+pub(super) trait Number<const N: usize>: Copy {
+    /// To bytes.
+    fn to(self) -> [u8; N];
+    /// From bytes.
+    fn from(bytes: [u8; N]) -> Self;
+}
+
+macro_rules! number {
+    ($($kind:ty: $size:literal),*) => {$(
+        impl Number<$size> for $kind {
+            fn to(self) -> [u8; $size] {
+                self.to_le_bytes()
+            }
+            fn from(bytes: [u8; $size]) -> Self {
+                Self::from_le_bytes(bytes)
+            }
+        }
+    )*};
+}
+number!(u32: 4, f32: 4, u64: 8, i64: 8);
+
 /// Reads what `put` wrote; none past the end.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
-impl Reader<'_> {
-    pub(super) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+impl<'a> Reader<'a> {
+    /// One number.
+    pub(super) fn number<T: Number<N>, const N: usize>(&mut self) -> Option<T> {
         let (first, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
-        Some(*first)
+        Some(T::from(*first))
     }
 
-    pub(super) fn u32(&mut self) -> Option<u32> {
-        self.bytes().map(u32::from_le_bytes)
+    /// So many bytes.
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (first, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(first)
     }
 
-    pub(super) fn u64(&mut self) -> Option<u64> {
-        self.bytes().map(u64::from_le_bytes)
+    /// A list of numbers.
+    pub(super) fn list<T: Number<N>, const N: usize>(&mut self) -> Option<Vec<T>> {
+        let count = self.number::<u32, 4>()? as usize;
+        let bytes = self.take(count.checked_mul(N)?)?;
+        Some(bytes.as_chunks::<N>().0.iter().map(|&chunk| T::from(chunk)).collect())
     }
 
-    /// A list of values of four bytes each.
-    pub(super) fn list<const N: usize>(&mut self) -> Option<Vec<[f32; N]>> {
-        let count = self.u32()? as usize;
-        if count.checked_mul(4 * N)? > self.0.len() {
-            return None;
-        }
-        (0..count)
-            .map(|_| {
-                let mut row = [0.0; N];
-                for value in &mut row {
-                    *value = f32::from_le_bytes(self.bytes()?);
-                }
-                Some(row)
-            })
-            .collect()
+    /// A list of rows of `M` numbers.
+    pub(super) fn rows<T: Number<N>, const N: usize, const M: usize>(&mut self) -> Option<Vec<[T; M]>> {
+        let numbers = self.list::<T, N>()?;
+        let (rows, []) = numbers.as_chunks::<M>() else { return None };
+        Some(rows.to_vec())
     }
 
     /// A text.
     pub(super) fn text(&mut self) -> Option<String> {
-        let length = self.u32()? as usize;
-        let (text, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        String::from_utf8(text.to_vec()).ok()
+        let length = self.number::<u32, 4>()? as usize;
+        String::from_utf8(self.take(length)?.to_vec()).ok()
     }
 }
 
-pub(super) fn put_u32(out: &mut Vec<u8>, value: usize) {
-    out.extend_from_slice(&(value as u32).to_le_bytes());
+/// One number.
+pub(super) fn put<T: Number<N>, const N: usize>(out: &mut Vec<u8>, number: T) {
+    out.extend_from_slice(&number.to());
 }
 
-pub(super) fn put_u64(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(&value.to_le_bytes());
+/// A list of numbers, its length first.
+pub(super) fn put_list<T: Number<N>, const N: usize>(out: &mut Vec<u8>, numbers: &[T]) {
+    put(out, numbers.len() as u32);
+    numbers.iter().for_each(|&number| put(out, number));
 }
 
-pub(super) fn put_list<const N: usize>(out: &mut Vec<u8>, rows: &[[f32; N]]) {
-    put_u32(out, rows.len());
-    rows.iter().flatten().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
-}
-
+/// A text, its length first.
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_u32(out, text.len());
+    put(out, text.len() as u32);
     out.extend_from_slice(text.as_bytes());
 }

@@ -1,19 +1,18 @@
-//! Answers of a scan in one file: magic, version, key, and per picture the stamps of its files and what was found.
+//! Answers of a scan in one file: magic, version, key, the stamps of the pictures' files and what was found.
 //!
 //! The last four bytes are the CRC-32 of all before; a file that is cut, damaged or of another version counts as not
 //! there. It is written beside its place and renamed.
 
-use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use super::bytes::{Reader, put_list, put_text, put_u32, put_u64};
+use super::Findings;
+use super::bytes::{Reader, put, put_list, put_text};
 use super::rows::Objects;
-use super::{Found, Labels};
 
-const MAGIC: &[u8; 8] = b"MYLABEL\x01"; // the last byte is the version
+const MAGIC: &[u8; 8] = b"MYLABEL\x02"; // the last byte is the version
 
 /// Sizes and times of a picture's two files; zeros for one that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,33 +30,34 @@ impl Stamp {
     }
 }
 
-/// What an earlier scan of `count` pictures found, and whether the file was there but damaged; nothing when it belongs to
-/// other pictures.
-pub(super) fn read(file: Option<&Path>, key: u64, count: usize) -> (Vec<Option<(Stamp, Found)>>, bool) {
-    let nothing = || (0..count).map(|_| None).collect();
-    let Some(bytes) = file.and_then(|file| std::fs::read(file).ok()) else { return (nothing(), false) };
-    let Some(body) = checked(&bytes) else { return (nothing(), true) };
+/// What an earlier scan of `count` pictures found, if it belongs to these, and whether the file was there but damaged.
+pub(super) fn read(file: Option<&Path>, key: u64, count: usize) -> (Option<(Vec<Stamp>, Findings)>, bool) {
+    let Some(bytes) = file.and_then(|file| std::fs::read(file).ok()) else { return (None, false) };
+    let Some(body) = checked(&bytes) else { return (None, true) };
     let mut reader = Reader(body);
-    if reader.u64() != Some(key) {
-        return (nothing(), false);
+    if reader.number() != Some(key) {
+        return (None, false);
     }
-    let entries: Option<Vec<_>> = (0..count).map(|_| entry(&mut reader).map(Some)).collect();
-    entries.map_or_else(|| (nothing(), true), |entries| (entries, false))
+    let held = entries(&mut reader).filter(|(stamps, findings)| stamps.len() == count && findings.fit(count));
+    let was_damaged = held.is_none();
+    (held, was_damaged)
 }
 
-/// The cache file of these pictures, as named from the current folder.
-pub(super) fn place(folder: &Path, pictures: &[PathBuf]) -> PathBuf {
-    folder.join(format!("{:016x}.labels", hash(&(std::env::current_dir().ok(), names(pictures)))))
+/// The cache file of the pictures of these `names`, as named from the current folder.
+pub(super) fn place(folder: &Path, names: u64) -> PathBuf {
+    folder.join(format!("{:016x}.labels", hash(&(std::env::current_dir().ok(), names))))
 }
 
 /// What the answers depend on besides the files: their names and the classes.
-pub(super) fn key(pictures: &[PathBuf], classes: Option<&[i64]>) -> u64 {
-    hash(&(names(pictures), classes))
+pub(super) fn key(names: u64, classes: Option<&[i64]>) -> u64 {
+    hash(&(names, classes))
 }
 
-/// As text: paths would be hashed part by part.
-fn names(pictures: &[PathBuf]) -> Vec<&OsStr> {
-    pictures.iter().map(|picture| picture.as_os_str()).collect()
+/// A number for the paths, as text: they would be hashed part by part.
+pub(super) fn names(pictures: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    pictures.iter().for_each(|picture| picture.as_os_str().hash(&mut hasher));
+    hasher.finish()
 }
 
 fn hash(what: &impl Hash) -> u64 {
@@ -67,11 +67,12 @@ fn hash(what: &impl Hash) -> u64 {
 }
 
 /// Write the answers; without room or permission there is simply no cache.
-pub(super) fn write<'a>(file: &Path, key: u64, entries: impl Iterator<Item = (&'a Stamp, &'a Found)>) {
+pub(super) fn write(file: &Path, key: u64, stamps: &[Stamp], findings: &Findings) {
     let mut out = MAGIC.to_vec();
-    put_u64(&mut out, key);
-    entries.for_each(|(stamp, found)| put_entry(&mut out, stamp, found));
-    out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
+    put(&mut out, key);
+    put_entries(&mut out, stamps, findings);
+    let sum = crc32fast::hash(&out);
+    put(&mut out, sum);
     let beside = file.with_extension(format!("{}.part", std::process::id()));
     let written = std::fs::File::create(&beside)
         .and_then(|mut part| part.write_all(&out))
@@ -88,43 +89,29 @@ fn checked(bytes: &[u8]) -> Option<&[u8]> {
     (crc32fast::hash(whole) == u32::from_le_bytes(*sum)).then_some(body)
 }
 
-fn put_entry(out: &mut Vec<u8>, stamp: &Stamp, found: &Found) {
-    stamp.0.iter().for_each(|&number| put_u64(out, number));
-    match found {
-        Found::Unreadable(reason) => {
-            out.push(0);
-            put_text(out, reason);
-        }
-        Found::Picture((height, width), labels) => {
-            out.push(if matches!(labels, Labels::Odd) { 1 } else { 2 });
-            put_u32(out, *height);
-            put_u32(out, *width);
-            if let Labels::Objects(objects) = labels {
-                put_u32(out, objects.classes.len());
-                objects.classes.iter().for_each(|&class| put_u64(out, class as u64));
-                put_list(out, &objects.boxes);
-                put_list(out, &objects.points);
-                put_u32(out, objects.counts.len());
-                objects.counts.iter().for_each(|&count| put_u32(out, count as usize));
-            }
-        }
+fn put_entries(out: &mut Vec<u8>, stamps: &[Stamp], findings: &Findings) {
+    let numbers: Vec<u64> = stamps.iter().flat_map(|stamp| stamp.0).collect();
+    put_list(out, &numbers);
+    put_list(out, findings.sizes.as_flattened());
+    put_list(out, &findings.ends);
+    put_list(out, &findings.odd);
+    put_list(out, &findings.objects.classes);
+    put_list(out, findings.objects.boxes.as_flattened());
+    put_list(out, &findings.objects.counts);
+    put_list(out, findings.objects.points.as_flattened());
+    put(out, findings.unreadable.len() as u32);
+    for (place, reason) in &findings.unreadable {
+        put(out, *place);
+        put_text(out, reason);
     }
 }
 
-fn entry(reader: &mut Reader<'_>) -> Option<(Stamp, Found)> {
-    let stamp = Stamp([reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?]);
-    let kind = reader.bytes::<1>()?[0];
-    if kind == 0 {
-        return Some((stamp, Found::Unreadable(reader.text()?)));
-    }
-    let size = (reader.u32()? as usize, reader.u32()? as usize);
-    if kind == 1 {
-        return Some((stamp, Found::Picture(size, Labels::Odd)));
-    }
-    let count = reader.u32()?;
-    let classes = (0..count).map(|_| reader.u64().map(|class| class as i64)).collect::<Option<_>>()?;
-    let (boxes, points) = (reader.list()?, reader.list()?);
-    let count = reader.u32()?;
-    let counts = (0..count).map(|_| reader.u32()).collect::<Option<_>>()?;
-    Some((stamp, Found::Picture(size, Labels::Objects(Objects { classes, boxes, points, counts }))))
+fn entries(reader: &mut Reader<'_>) -> Option<(Vec<Stamp>, Findings)> {
+    let stamps = reader.rows()?.into_iter().map(Stamp).collect();
+    let (sizes, ends, odd) = (reader.rows()?, reader.list()?, reader.list()?);
+    let (classes, boxes, counts, points) = (reader.list()?, reader.rows()?, reader.list()?, reader.rows()?);
+    let num_unreadable = reader.number::<u32, 4>()?;
+    let unreadable = (0..num_unreadable).map(|_| Some((reader.number()?, reader.text()?))).collect::<Option<_>>()?;
+    let objects = Objects { classes, boxes, points, counts };
+    Some((stamps, Findings { sizes, ends, odd, unreadable, objects }))
 }

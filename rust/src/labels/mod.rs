@@ -6,6 +6,7 @@
 
 mod bytes;
 mod cache;
+mod findings;
 mod listing;
 mod rows;
 
@@ -17,11 +18,12 @@ use crate::error::Result;
 use crate::image::size_of_file;
 use crate::threads;
 
+pub use findings::Findings;
 pub use listing::{files_below, label_file};
 pub use rows::Objects;
 
 use cache::Stamp;
-use listing::orphans;
+use listing::LabelFiles;
 
 /// What a label file holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,8 +50,10 @@ pub struct Scan {
     pub pictures: Vec<PathBuf>,
     /// Where the labels of each lie.
     pub labels: Vec<PathBuf>,
+    /// Whether each has label files of its own.
+    pub are_distinct: bool,
     /// What is known about each.
-    pub found: Vec<Found>,
+    pub findings: Findings,
     /// Label files beside them that belong to no picture.
     pub orphans: Vec<PathBuf>,
     /// The cache file, when it was there and damaged.
@@ -66,28 +70,46 @@ pub struct Scan {
 ///
 /// # Errors
 /// [`crate::error::Error::Argument`] when no thread can be started.
-pub fn scan(pictures: Vec<PathBuf>, classes: Option<&[i64]>, keep: Option<&Path>, num_threads: usize) -> Result<Scan> {
+pub fn scan(pictures: &[PathBuf], classes: Option<&[i64]>, keep: Option<&Path>, num_threads: usize) -> Result<Scan> {
     let pictures = listing::in_order(pictures);
-    let labels: Vec<_> = pictures.iter().map(|picture| label_file(picture)).collect();
-    let key = cache::key(&pictures, classes);
-    let keep = keep.map(|folder| cache::place(folder, &pictures));
-    let (held, was_damaged) = cache::read(keep.as_deref(), key, pictures.len());
-    let look = |((picture, labels), held): ((&PathBuf, &PathBuf), Option<(Stamp, Found)>)| {
-        let stamp = Stamp::of(picture, labels);
-        match held.filter(|(then, _)| *then == stamp) {
-            Some((_, found)) => (stamp, found, true),
-            None => (stamp, look_at(picture, labels, classes), false),
+    let files = LabelFiles::of(&pictures);
+    let names = cache::names(&pictures);
+    let (key, keep) = (cache::key(names, classes), keep.map(|folder| cache::place(folder, names)));
+    let pool = threads::pool(num_threads)?;
+    let stamp = |(picture, labels): (&PathBuf, &PathBuf)| Stamp::of(picture, labels);
+    let pairs = || pictures.par_iter().zip(&files.paths).with_min_len(16);
+    let (stamps, (held, orphans)): (Vec<_>, _) = pool.install(|| {
+        rayon::join(
+            || pairs().map(stamp).collect(),
+            || (cache::read(keep.as_deref(), key, pictures.len()), files.orphans()),
+        )
+    });
+    let (held, was_damaged) = held;
+    let (findings, num_cached) = match held {
+        Some((then, findings)) if then == stamps => (findings, pictures.len()),
+        held => {
+            let held = held.map_or_else(|| vec![None; pictures.len()], |held| still_true(held, &stamps));
+            let num_cached = held.iter().flatten().count();
+            let look = |((picture, labels), held): ((&PathBuf, &PathBuf), Option<Found>)| {
+                held.unwrap_or_else(|| look_at(picture, labels, classes))
+            };
+            let found: Vec<_> = pool.install(|| pairs().zip(held).map(look).collect());
+            let findings = Findings::of(found);
+            if let Some(file) = &keep {
+                cache::write(file, key, &stamps, &findings);
+            }
+            (findings, num_cached)
         }
     };
-    let files = pictures.par_iter().zip(&labels).zip(held).with_min_len(16);
-    let (looked, orphans): (Vec<_>, _) =
-        threads::pool(num_threads)?.install(|| rayon::join(|| files.map(look).collect(), || orphans(&labels)));
-    let num_cached = looked.iter().filter(|(_, _, cached)| *cached).count();
-    if let Some(file) = keep.as_ref().filter(|_| num_cached < pictures.len()) {
-        cache::write(file, key, looked.iter().map(|(stamp, found, _)| (stamp, found)));
-    }
-    let found = looked.into_iter().map(|(_, found, _)| found).collect();
-    Ok(Scan { pictures, labels, found, orphans, damaged: keep.filter(|_| was_damaged), num_cached })
+    let damaged = keep.filter(|_| was_damaged);
+    let are_distinct = files.are_distinct();
+    Ok(Scan { pictures, labels: files.paths, are_distinct, findings, orphans, damaged, num_cached })
+}
+
+/// What was found then about pictures whose files have not changed since.
+fn still_true((then, findings): (Vec<Stamp>, Findings), now: &[Stamp]) -> Vec<Option<Found>> {
+    let unchanged = then.iter().zip(now).map(|(then, now)| then == now);
+    findings.split().into_iter().zip(unchanged).map(|(found, is_same)| is_same.then_some(found)).collect()
 }
 
 fn look_at(picture: &Path, labels: &Path, classes: Option<&[i64]>) -> Found {

@@ -32,17 +32,16 @@ pub struct Objects {
 
 /// Read a label file for a picture of (height, width); a file that is not there has no objects.
 pub(super) fn read(path: &Path, size: (usize, usize), classes: Option<&[i64]>) -> Option<Objects> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
+    let about = match std::fs::metadata(path) {
+        Ok(about) => about,
         Err(error) if error.kind() == ErrorKind::NotFound => return Some(Objects::default()),
         Err(_) => return None,
     };
-    let about = file.metadata().ok()?;
     if !about.is_file() || about.len() > MAX_BYTES {
-        return None;
+        return None; // asked before it is opened: a pipe would wait for a writer
     }
     let mut text = Vec::with_capacity(about.len() as usize + 1);
-    file.read_to_end(&mut text).ok()?;
+    File::open(path).ok()?.read_to_end(&mut text).ok()?;
     parse(&text, size, classes)
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::tiles::Tile;
 use crate::error::Result;
+use crate::image::give_back;
 
 type Cell = Arc<Mutex<Option<Tile>>>;
 
@@ -48,12 +49,18 @@ impl Entries {
             return Arc::clone(cell);
         }
         while self.arrivals.len() >= capacity.max(1) {
-            let oldest = self.arrivals.pop_front();
-            oldest.map(|oldest| self.cells.remove(&oldest));
+            let oldest = self.arrivals.pop_front().and_then(|oldest| self.cells.remove(&oldest));
+            oldest.and_then(Arc::into_inner).map(drop_tile);
         }
         self.arrivals.push_back(sample);
         Arc::clone(self.cells.entry(sample).or_default())
     }
+}
+
+/// Give the memory of a tile to later ones, if nobody else holds it.
+fn drop_tile(held: Mutex<Option<Tile>>) {
+    let tile = held.into_inner().unwrap_or_else(PoisonError::into_inner);
+    tile.and_then(|tile| Arc::into_inner(tile.image)).map(give_back);
 }
 
 /// A tile whose maker panicked is not there, so a poisoned lock holds nothing half done.

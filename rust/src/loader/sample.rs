@@ -10,7 +10,7 @@ use crate::augment::{
     render,
 };
 use crate::error::Result;
-use crate::image::{Letterbox, letterbox_into};
+use crate::image::{Letterbox, give_back, letterbox_into};
 
 /// An object of a finished picture; all coordinates are fractions of its sides.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +88,7 @@ impl Maker {
         let Tile { sample, image, original } = self.tiles.get(sample)?;
         let fit = Letterbox::within(original, self.side, size);
         letterbox_into(&image, size, fit, slot);
+        Arc::into_inner(image).map(give_back);
         let (gain, shift) = ((fit.gain, fit.gain), (fit.left as f64, fit.top as f64));
         let frame = frame(original);
         let placed =

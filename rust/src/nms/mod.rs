@@ -12,11 +12,13 @@ mod overlap;
 mod rank;
 mod select;
 mod soft;
+mod turned;
 
 pub use fusion::{Fused, fuse};
 pub use hard::hard;
 pub use head::{HeadOptions, head};
 pub use soft::{Decay, soft};
+pub use turned::{Likeness, TurnedBoxes, turned};
 
 use crate::error::{Error, Result};
 

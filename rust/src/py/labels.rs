@@ -11,14 +11,14 @@ use std::path::PathBuf;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 
-use crate::labels::{self, Found, Labels, Objects};
+use crate::labels::{self, Findings};
 
 /// Pictures in order, their sizes, and where their objects end.
-type Pictures = (Vec<OsString>, Vec<(usize, usize)>, Vec<usize>);
+type Pictures = (Vec<OsString>, Vec<(u32, u32)>, Vec<u32>);
 
 /// (picture, reason) unreadable; (picture, label file) to be read in Python; (picture, earlier one) of the same labels;
 /// label files of no picture; the damaged cache file.
-type Faults = (Vec<(usize, String)>, Vec<(usize, OsString)>, Vec<(usize, usize)>, Vec<OsString>, Option<PathBuf>);
+type Faults = (Vec<(u32, String)>, Vec<(u32, OsString)>, Vec<(u32, u32)>, Vec<OsString>, Option<PathBuf>);
 
 /// Classes, boxes, polygon lengths; points of all polygons.
 type Flat<'py> =
@@ -33,48 +33,35 @@ pub(super) fn scan_labels(
     keep: Option<PathBuf>,
     num_threads: usize,
 ) -> PyResult<(Pictures, Faults, Flat<'_>, usize)> {
-    let scan = py.detach(|| labels::scan(pictures, classes.as_deref(), keep.as_deref(), num_threads))?;
-    let (mut sizes, mut ends, mut all) = (Vec::new(), Vec::new(), Objects::default());
-    let (mut unreadable, mut odd, mut shared, mut first) = (vec![], vec![], vec![], HashMap::new());
-    for ((i, found), labels) in scan.found.into_iter().enumerate().zip(names(scan.labels)) {
-        let size = match found {
-            Found::Unreadable(reason) => {
-                unreadable.push((i, reason));
-                (0, 0)
-            }
-            Found::Picture(size, content) => {
-                match content {
-                    Labels::Odd => odd.push((i, labels.clone())),
-                    Labels::Objects(objects) => add(&mut all, objects),
-                }
-                match first.entry(labels) {
-                    Entry::Occupied(earlier) => shared.push((i, *earlier.get())),
-                    Entry::Vacant(place) => _ = place.insert(i),
-                }
-                size
-            }
-        };
-        sizes.push(size);
-        ends.push(all.classes.len());
-    }
-    let counts = all.counts.into_pyarray(py);
-    let objects = (all.classes.into_pyarray(py), rows(py, &all.boxes)?, counts, rows(py, &all.points)?);
+    let scan = py.detach(|| labels::scan(&pictures, classes.as_deref(), keep.as_deref(), num_threads))?;
+    let Findings { sizes, ends, odd, unreadable, objects } = scan.findings;
+    let labels = names(scan.labels);
+    let shared = if scan.are_distinct { Vec::new() } else { shared(&labels, &unreadable) };
+    let odd = odd.into_iter().map(|i| (i, labels[i as usize].clone())).collect();
+    let counts = objects.counts.into_pyarray(py);
+    let objects = (objects.classes.into_pyarray(py), rows(py, &objects.boxes)?, counts, rows(py, &objects.points)?);
+    let sizes = sizes.into_iter().map(|[height, width]| (height, width)).collect();
     let faults = (unreadable, odd, shared, names(scan.orphans), scan.damaged);
     Ok(((names(scan.pictures), sizes, ends), faults, objects, scan.num_cached))
+}
+
+/// (picture, earlier picture) that have one label file, of those that can be read.
+fn shared(labels: &[OsString], unreadable: &[(u32, String)]) -> Vec<(u32, u32)> {
+    let (mut found, mut first) = (Vec::new(), HashMap::new());
+    for (i, label) in (0..).zip(labels) {
+        if unreadable.binary_search_by_key(&i, |(place, _)| *place).is_err() {
+            match first.entry(label) {
+                Entry::Occupied(earlier) => found.push((i, *earlier.get())),
+                Entry::Vacant(place) => _ = place.insert(i),
+            }
+        }
+    }
+    found
 }
 
 /// As text: Python makes paths of those it needs.
 fn names(paths: Vec<PathBuf>) -> Vec<OsString> {
     paths.into_iter().map(PathBuf::into_os_string).collect()
-}
-
-/// Put objects behind the others; one without a polygon has one of no points.
-fn add(all: &mut Objects, objects: Objects) {
-    let plain = objects.classes.len() - objects.counts.len();
-    all.counts.extend(objects.counts.into_iter().chain(std::iter::repeat_n(0, plain)));
-    all.classes.extend(objects.classes);
-    all.boxes.extend(objects.boxes);
-    all.points.extend(objects.points);
 }
 
 /// Where the labels of a picture lie.

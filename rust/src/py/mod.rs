@@ -29,7 +29,7 @@ mod _rust {
     #[pymodule_export]
     use super::masks::{decode_rle_part, instance_masks, instance_rles, rle_bounds, rle_outline};
     #[pymodule_export]
-    use super::nms::{fuse_boxes, nms_boxes, nms_head};
+    use super::nms::{fuse_boxes, nms_boxes, nms_head, nms_turned};
     #[pymodule_export]
     use super::rings::polygons_from_rle;
     #[pymodule_export]

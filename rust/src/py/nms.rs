@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 
 use super::tensors::{Input, Output};
 use crate::error::{Error, Result};
-use crate::nms::{self, Boxes, Decay, HeadOptions};
+use crate::nms::{self, Boxes, Decay, HeadOptions, Likeness, TurnedBoxes};
 use crate::threads::for_each;
 
 /// Boxes (N, 4), scores (N,) and classes (N,) or None.
@@ -26,6 +26,30 @@ pub(super) fn nms_boxes<'py>(
         "soft_linear" => nms::soft(boxes, iou_thr, kept.len(), Decay::Linear),
         "soft_gaussian" => nms::soft(boxes, iou_thr, kept.len(), Decay::Gaussian),
         _ => Err(Error::Argument(format!("kind must be hard, diou, soft_linear or soft_gaussian, got {kind:?}"))),
+    })?;
+    kept.iter_mut().zip(&indices).for_each(|(kept, &index)| *kept = index as i64);
+    Ok(indices.len())
+}
+
+/// The same for turned boxes (N, 5): centre, size, angle.
+#[pyfunction]
+pub(super) fn nms_turned<'py>(
+    py: Python<'py>,
+    boxes: Tensors<'py>,
+    mut kept: Output<'py, i64>,
+    iou_thr: f64,
+    kind: &str,
+) -> PyResult<usize> {
+    let (boxes, scores, classes) = &boxes;
+    let (boxes, rest) = boxes.as_chunks::<5>();
+    if !rest.is_empty() {
+        return Err(Error::Argument("turned boxes must have shape (N, 5)".to_owned()).into());
+    }
+    let (boxes, kept) = (TurnedBoxes { boxes, scores, classes: classes.as_deref() }, &mut kept[..]);
+    let indices = py.detach(|| match kind {
+        "polygon" => nms::turned(boxes, iou_thr, kept.len(), Likeness::Polygon),
+        "gaussian" => nms::turned(boxes, iou_thr, kept.len(), Likeness::Gaussian),
+        _ => Err(Error::Argument(format!("kind must be polygon or gaussian, got {kind:?}"))),
     })?;
     kept.iter_mut().zip(&indices).for_each(|(kept, &index)| *kept = index as i64);
     Ok(indices.len())

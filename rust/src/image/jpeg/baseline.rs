@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use libjpeg_turbo_rs::simd::{SimdRoutines, detect};
 
-use super::super::{Header, Image, allocate};
+use super::super::{Header, Image, borrow};
 use super::bits::{BLOCK, Bits, Table, ZIGZAG, unstuff};
 use super::planes::{Plane, write_rgb};
 
@@ -62,7 +62,7 @@ pub(super) fn decode(bytes: &[u8], header: Header) -> Option<Image> {
         return None;
     }
     let planes = frame.planes(&scratch.clean, scratch.samples)?;
-    let mut pixels = allocate(header.num_bytes()).ok()?;
+    let mut pixels = borrow(header.num_bytes()).ok()?;
     write_rgb(routines(), &planes, header.width, &mut pixels);
     if pixels.len() <= MAX_KEPT_BYTES {
         SCRATCH.set(Scratch { clean: scratch.clean, samples: planes.map(|plane| plane.samples) });
