@@ -50,7 +50,9 @@ impl Entries {
         }
         while self.arrivals.len() >= capacity.max(1) {
             let oldest = self.arrivals.pop_front().and_then(|oldest| self.cells.remove(&oldest));
-            oldest.and_then(Arc::into_inner).map(drop_tile);
+            if let Some(held) = oldest.and_then(Arc::into_inner) {
+                drop_tile(held);
+            }
         }
         self.arrivals.push_back(sample);
         Arc::clone(self.cells.entry(sample).or_default())
@@ -60,7 +62,9 @@ impl Entries {
 /// Give the memory of a tile to later ones, if nobody else holds it.
 fn drop_tile(held: Mutex<Option<Tile>>) {
     let tile = held.into_inner().unwrap_or_else(PoisonError::into_inner);
-    tile.and_then(|tile| Arc::into_inner(tile.image)).map(give_back);
+    if let Some(image) = tile.and_then(|tile| Arc::into_inner(tile.image)) {
+        give_back(image);
+    }
 }
 
 /// A tile whose maker panicked is not there, so a poisoned lock holds nothing half done.

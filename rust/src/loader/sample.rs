@@ -88,7 +88,9 @@ impl Maker {
         let Tile { sample, image, original } = self.tiles.get(sample)?;
         let fit = Letterbox::within(original, self.side, size);
         letterbox_into(&image, size, fit, slot);
-        Arc::into_inner(image).map(give_back);
+        if let Some(image) = Arc::into_inner(image) {
+            give_back(image);
+        }
         let (gain, shift) = ((fit.gain, fit.gain), (fit.left as f64, fit.top as f64));
         let frame = frame(original);
         let placed =
