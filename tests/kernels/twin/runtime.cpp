@@ -227,6 +227,7 @@ uint32_t exchange(uint32_t mask, uint32_t value, int lanes, int line) { return m
 
 void aligned(const void* p, unsigned bytes) {
     if ((uintptr_t)p % bytes) fail(__builtin_return_address(0), "%u bytes at %p, which is not aligned", bytes, p);
+    checker_wide(p, bytes, __builtin_return_address(0));
 }
 
 int run(const char* name, const void* arguments, unsigned size, unsigned expected, unsigned max_threads,

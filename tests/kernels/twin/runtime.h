@@ -48,5 +48,6 @@ void aligned(const void* p, unsigned bytes);
 bool on_stack(const void* p);  // of the running fiber
 // The checker's; empty in the plain build.
 void checker_launch();
+void checker_wide(const void* p, unsigned bytes, const void* code);
 
 }  // namespace twin
