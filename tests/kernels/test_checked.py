@@ -124,25 +124,29 @@ def test_planted_faults_are_found(fault, tmp_path, monkeypatch):
     assert re.search(r"\.cuh?:\d+: |line \d+", str(caught.value))
 
 
-def test_the_last_block_of_a_giant():
+@pytest.mark.parametrize(
+    ("kernel", "width", "D", "threads", "shared", "blocks_each"),
+    [("scan_forward", 9, 33, 96, 1088 + 4 * 56, 2), ("scan_sweep", 8, 64, 32, 1088 + 2 * 164, 1)],
+)
+def test_the_last_block_of_a_giant(kernel, width, D, threads, shared, blocks_each):
     """Offsets beyond 2^32 bytes: 70,000 images, of which the last is run on memory that is never touched elsewhere."""
-    B, L, D, N, R, K, S = 70_000, 45, 33, 16, 2, 4, 1
+    B, L, N, R, K, S = 70_000, 5 * width, 16, 2, 4, 1
     P = R + 2 * N
-    with Machine("scan_forward.cu") as m:
+    with Machine(f"{kernel}.cu") as m:
         make = lambda name, count: m.address(name, 4 * count, writable=True, initialised=True)  # noqa: E731
         x, proj, parts = make("x", B * L * D), make("proj", B * L * K * P), make("parts", K * B * L * D)
         parameters = [make("weights", K * D * n) for n in (R, 1, N)]
         states = make("checkpoints", B * K * 3 * N * D)
         ctypes.memmove(x + 4 * (B - 1) * L * D, (ctypes.c_float * (L * D))(*[1.0] * (L * D)), 4 * L * D)
         arguments = structure("ScanForward")(
-            x, None, proj, *parameters, None, None, parts, states, B, L, D, N, R, K, 5, 9, 1, S, 64, 0
+            x, None, proj, *parameters, None, None, parts, states, B, L, D, N, R, K, 5, width, 1, S, 64, 0
         )
         ctypes.memset(parts + 4 * (K * B - 1) * L * D, 0xFF, 4 * L * D)
-        blocks = B * K
-        blocks *= 2
-        m.launch("scan_forward_f32", arguments, blocks, 96, 4 * (1088 + 4 * 56), first=blocks - 2, count=2)
-        last = np.frombuffer((ctypes.c_char * (4 * L * D)).from_address(parts + 4 * (K * B - 1) * L * D), np.float32)
-        assert (last == 0).all()  # written: proj is zero there
+        blocks = B * K * blocks_each
+        last = {"first": blocks - blocks_each, "count": blocks_each}
+        m.launch(f"{kernel}_f32", arguments, blocks, threads, 4 * shared, **last)
+        written = (ctypes.c_char * (4 * L * D)).from_address(parts + 4 * (K * B - 1) * L * D)
+        assert (np.frombuffer(written, np.float32) == 0).all()  # proj is zero there
 
 
 def test_the_last_block_of_a_giant_backward():
