@@ -10,6 +10,7 @@ struct bfloat { unsigned short bits; };
 #ifdef __CUDACC__
 
 #define DEVICE static __device__ __forceinline__
+#define DEVICE_MEMBER __device__ __forceinline__
 #define KERNEL(name, Arguments, threads, blocks) \
     extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Arguments a)
 #define SHARED(T, s)                                         \
@@ -47,7 +48,26 @@ DEVICE unsigned short float_to_half(float x) {
 DEVICE unsigned bits_of(float x) { return __float_as_uint(x); }
 DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }
 
-// 16 bytes at an aligned address.
+// Global memory: loads of what the kernel never writes, stores of what it never reads.
+DEVICE float load_bits(const float* p) {
+    float x;
+    asm("{ .reg .u64 g; cvta.to.global.u64 g, %1; ld.global.nc.f32 %0, [g]; }" : "=f"(x) : "l"(p));
+    return x;
+}
+DEVICE unsigned short load_bits(const unsigned short* p) {
+    unsigned short x;
+    asm("{ .reg .u64 g; cvta.to.global.u64 g, %1; ld.global.nc.u16 %0, [g]; }" : "=h"(x) : "l"(p));
+    return x;
+}
+DEVICE void store_bits(float* p, float x) {
+    asm volatile("{ .reg .u64 g; cvta.to.global.u64 g, %0; st.global.f32 [g], %1; }" ::"l"(p), "f"(x));
+}
+
+// 8 or 16 bytes at an aligned address.
+DEVICE void load2(const float* p, float (&v)[2]) {
+    float2 q = *reinterpret_cast<const float2*>(p);
+    v[0] = q.x, v[1] = q.y;
+}
 DEVICE void load4(const float* p, float (&v)[4]) {
     float4 q = *reinterpret_cast<const float4*>(p);
     v[0] = q.x, v[1] = q.y, v[2] = q.z, v[3] = q.w;
@@ -60,11 +80,11 @@ DEVICE void store4(float* p, const float (&v)[4]) { *reinterpret_cast<float4*>(p
 
 #endif
 
-DEVICE float load(const float* p) { return *p; }
-DEVICE float load(const half* p) { return half_to_float(p->bits); }
-DEVICE float load(const bfloat* p) { return float_of((unsigned)p->bits << 16); }
+DEVICE float load(const float* p) { return load_bits(p); }
+DEVICE float load(const half* p) { return half_to_float(load_bits(&p->bits)); }
+DEVICE float load(const bfloat* p) { return float_of((unsigned)load_bits(&p->bits) << 16); }
 
-DEVICE void store(float* p, float x) { *p = x; }
+DEVICE void store(float* p, float x) { store_bits(p, x); }
 DEVICE void store(half* p, float x) { p->bits = float_to_half(x); }
 DEVICE void store(bfloat* p, float x) {  // to nearest, ties to even; sm_75 has no instruction for it
     unsigned bits = bits_of(x);
@@ -72,3 +92,9 @@ DEVICE void store(bfloat* p, float x) {  // to nearest, ties to even; sm_75 has 
 }
 
 DEVICE int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+// Element of a table whose rows are `bytes` apart: one instruction where an index in elements takes three.
+template <class T> DEVICE T* at_row(T* base, int row, int bytes) {
+    unsigned long long start = reinterpret_cast<unsigned long long>(base);
+    return reinterpret_cast<T*>(start + (unsigned long long)(unsigned)row * (unsigned)bytes);
+}

@@ -6,29 +6,33 @@
 
 enum {
     TILE = 32,     // tokens staged at a time by the sweeps
-    STATES = 16,   // states a thread carries; more than 16 are shared out among blocks
+    STATES = 16,   // states of a block; more than 16 are shared out among blocks
     CHUNK = 16,    // tokens between checkpoints
-    GROUP = 4,     // tokens whose steps are projected together
+    LANES = 4,     // of scan_forward that share a channel
 };
 #define LOG2_E 1.4426950408889634f
+#define LN_2 0.6931471805599453f
 
 struct Part {  // of a block, and the channel of a thread; a channel beyond D repeats the last one and stores nothing
     int batch, direction, segment, tile, channel;
     int plane;  // of the M blocks of 16 states
+    int state;  // the thread's first
     bool live;
 };
 
-template <class Arguments> DEVICE Part part_of(const Arguments& a, int segments) {
-    int tiles = ceil_div(a.channels, (int)blockDim.x), planes = ceil_div(a.states, STATES);
+// LANES threads share a channel and divide its states; a block has so many channels.
+template <int LANES, class Arguments> DEVICE Part part_of(const Arguments& a, int segments, int channels) {
+    int tiles = ceil_div(a.channels, channels), planes = ceil_div(a.states, STATES);
     int index = blockIdx.x, tile = index % tiles;
     index /= tiles;
     int plane = index % planes;
     index /= planes;
     int segment = index % segments;
     index /= segments;
-    int channel = tile * blockDim.x + threadIdx.x;
+    int channel = tile * channels + threadIdx.x / LANES;
+    int state = plane * STATES + threadIdx.x % LANES * (STATES / LANES);
     bool live = channel < a.channels;
-    return {index / a.directions, index % a.directions, segment, tile, min(channel, a.channels - 1), plane, live};
+    return {index / a.directions, index % a.directions, segment, tile, min(channel, a.channels - 1), plane, state, live};
 }
 
 // Row-major number of the token that direction k visits t-th; past the end, of the last one.
@@ -38,23 +42,21 @@ template <class Arguments> DEVICE int token_at(const Arguments& a, int k, int t)
     return k & 1 ? (u % a.height) * a.width + u / a.height : u;
 }
 
-// Element of a table whose rows are `bytes` apart: one instruction where an index in elements takes three.
-template <class T> DEVICE T* at_row(T* base, int row, int bytes) {
-    return reinterpret_cast<T*>(reinterpret_cast<unsigned long long>(base) + (i64)row * bytes);
-}
-
-// log(1 + e^v), linear where torch is; log(1 + e) / e by a polynomial on [0, 1], relative error 3.5e-7.
-DEVICE float softplus(float v) {
-    float e = exp2_fast(-LOG2_E * fabsf(v));
-    float p = fmaf(-0.00853920635f, e, 0.0440896228f);
-    p = fmaf(p, e, -0.1076816991f);
-    p = fmaf(p, e, 0.1774524003f);
-    p = fmaf(p, e, -0.2449546307f);
-    p = fmaf(p, e, 0.3327547908f);
-    p = fmaf(p, e, -0.4999740422f);
-    p = fmaf(p, e, 0.9999998212f);
+// log2(1 + 2^v); log2(1 + e) / e by a polynomial on [0, 1], relative error 3.5e-7.
+DEVICE float softplus2(float v) {
+    float e = exp2_fast(-fabsf(v));
+    float p = fmaf(-0.0123194704f, e, 0.0636078806f);
+    p = fmaf(p, e, -0.155351852f);
+    p = fmaf(p, e, 0.25600969f);
+    p = fmaf(p, e, -0.353394829f);
+    p = fmaf(p, e, 0.480063689f);
+    p = fmaf(p, e, -0.721310108f);
+    p = fmaf(p, e, 1.44269478f);
     return fmaf(p, e, fmaxf(v, 0.0f));
 }
+
+// log(1 + e^v), linear where torch is.
+DEVICE float softplus(float v) { return LN_2 * softplus2(LOG2_E * v); }
 
 // Derivative of softplus where its value is s: 1 - e^-s, by its series where that would cancel.
 DEVICE float softplus_slope(float s) {
@@ -62,83 +64,52 @@ DEVICE float softplus_slope(float s) {
     return s < 0.03f ? small : 1.0f - exp2_fast(-LOG2_E * s);
 }
 
-// Shared memory of a block that reads TOKENS tokens at a time.
-template <int TOKENS> struct Rows {
-    enum { STRIDE = TOKENS + 4 };  // of dt: a multiple of 4 that spreads ranks over banks
-    float* bc;                     // [TOKENS][B 16 | C 16]
-    float* dt;                     // [R][STRIDE]
-    float* weight;                 // [R][threads]
-    int* tokens;                   // [2][TOKENS], row-major numbers, of this tile and of the next
+// The rows of the projection that a block reads.
+template <class T> struct Rows {
+    const T* first;  // of token 0
+    int bytes;       // between tokens
 };
 
-template <int TOKENS> DEVICE Rows<TOKENS> carve_rows(float* shared, int rank) {
-    float* dt = shared + TOKENS * 2 * STATES;
-    float* weight = dt + rank * (TOKENS + 4);
-    return {shared, dt, weight, reinterpret_cast<int*>(weight + rank * (int)blockDim.x)};
+template <class T, class Arguments> DEVICE Rows<T> open_rows(const Arguments& a, Part part) {
+    int length = a.rank + 2 * a.states;
+    const T* all = static_cast<const T*>(a.proj);
+    return {all + ((i64)part.batch * a.length * a.directions + part.direction) * length,
+            a.directions * length * (int)sizeof(T)};
 }
 
-// Rows of `count` tokens as floats; zero after them and for states beyond N.
-template <class T, int TOKENS, class Arguments>
-DEVICE void stage(const Arguments& a, Part part, Rows<TOKENS> rows, const int* tokens, int count) {
-    int row_length = a.rank + 2 * a.states, lane = threadIdx.x % 32, state = part.plane * STATES + lane % STATES;
-    int column = a.rank + state + lane / STATES * a.states;
-    const T* proj = static_cast<const T*>(a.proj) +
-                    ((i64)part.batch * a.length * a.directions + part.direction) * row_length;
-#pragma unroll 4
-    for (int t = threadIdx.x / 32; t < TOKENS; t += blockDim.x / 32) {
-        const T* row = proj + (i64)tokens[t] * (a.directions * row_length);
-        rows.bc[t * 2 * STATES + lane] = t < count && state < a.states ? load(row + column) : 0.0f;
-        for (int r = lane; r < a.rank; r += 32) rows.dt[r * rows.STRIDE + t] = t < count ? load(row + r) : 0.0f;
-    }
-}
-
-// Constants of a thread's channel in one direction.
-template <class T> struct Channel {
-    const T* x;      // of token 0
-    const T* delta;  // of token 0, or null
-    float bias;
-    float A[STATES];  // times log2 e, 0 beyond N
-};
-
-template <class T, int TOKENS, class Arguments>
-DEVICE Channel<T> open_channel(const Arguments& a, Part part, Rows<TOKENS> rows) {
-    i64 start = (i64)part.batch * a.length * a.channels + part.channel;
-    int row = part.direction * a.channels + part.channel;
-    for (int r = 0; r < a.rank; ++r)
-        rows.weight[r * blockDim.x + threadIdx.x] = a.dt_weight[(i64)row * a.rank + r];
-    const float* A = a.A + (i64)row * a.states;
-    Channel<T> c = {static_cast<const T*>(a.x) + start, a.delta ? static_cast<const T*>(a.delta) + start : nullptr,
-                    a.dt_bias[row]};
-#pragma unroll
-    for (int n = 0; n < STATES; ++n) {
-        int state = part.plane * STATES + n;
-        c.A[n] = state < a.states ? LOG2_E * A[state] : 0.0f;
-    }
-    return c;
-}
-
-// Steps of COUNT tokens, from `t` on in the tile.
-template <class T, int TOKENS, int COUNT, class Arguments>
-DEVICE void steps_of(const Arguments& a, const Channel<T>& c, Rows<TOKENS> rows, const int* tokens, int t,
-                     float (&s)[COUNT]) {
-#pragma unroll
-    for (int j = 0; j < COUNT; ++j)
-        s[j] = c.delta ? c.bias + load(at_row(c.delta, tokens[t + j], a.channels * (int)sizeof(T))) : c.bias;
+// B, times `scale`, and C of TOKENS tokens into bc [TOKENS][B 16 | C 16]; zero for states beyond N.
+template <int TOKENS, class T, class Arguments>
+DEVICE void stage_states(const Arguments& a, int plane, Rows<T> rows, const int* tokens, float scale, float* bc) {
+    int lane = threadIdx.x % 32, state = plane * STATES + lane % STATES;
+    const T* row = rows.first + a.rank + min(state, a.states - 1) + lane / STATES * a.states;
+    float factor = state < a.states ? lane < STATES ? scale : 1.0f : 0.0f;
 #pragma unroll 1
-    for (int r = 0; r < a.rank; ++r) {
-        float w = rows.weight[r * blockDim.x + threadIdx.x];
+    for (int t = threadIdx.x / 32 * 4; t < TOKENS; t += blockDim.x / 8) {
+        int token[4];
+        float v[4];
+        load4(tokens + t, token);
 #pragma unroll
-        for (int q = 0; q < COUNT; q += 4) {
-            float dt[4];
-            load4(rows.dt + r * rows.STRIDE + t + q, dt);
+        for (int j = 0; j < 4; ++j) v[j] = load(at_row(row, token[j], rows.bytes));
 #pragma unroll
-            for (int j = 0; j < 4; ++j) s[q + j] = fmaf(w, dt[j], s[q + j]);
-        }
+        for (int j = 0; j < 4; ++j) bc[(t + j) * 2 * STATES + lane] = factor * v[j];
     }
-    if (a.softplus) {
+}
+
+// dt of TOKENS tokens, rank r of token t at dt[r * rank_pitch + t * token_pitch].
+template <int TOKENS, class T>
+DEVICE void stage_dt(int rank, Rows<T> rows, const int* tokens, int rank_pitch, int token_pitch, float* dt) {
+    int t = threadIdx.x % TOKENS;
+    const T* row = at_row(rows.first, tokens[t], rows.bytes);
+#pragma unroll 1
+    for (int r = threadIdx.x / TOKENS; r < rank; r += blockDim.x / TOKENS)
+        dt[r * rank_pitch + t * token_pitch] = load(row + r);
+}
+
+// COUNT states of a thread's channel, times log2 e; 0 beyond N.
+template <int COUNT, class Arguments> DEVICE void load_A(const Arguments& a, Part part, float scale, float (&A)[COUNT]) {
+    const float* row = a.A + (i64)(part.direction * a.channels + part.channel) * a.states + part.state;
 #pragma unroll
-        for (int j = 0; j < COUNT; ++j) s[j] = softplus(s[j]);
-    }
+    for (int n = 0; n < COUNT; ++n) A[n] = part.state + n < a.states ? scale * row[n] : 0.0f;
 }
 
 // Number of a segment's summary in `steps`, and of its first state in `ends`, for this thread's channel.
@@ -146,28 +117,30 @@ template <class Arguments> DEVICE i64 summary_at(const Arguments& a, Part part, 
     return ((i64)part.batch * a.directions + part.direction) * (a.segments - 1) + segment;
 }
 template <class Arguments> DEVICE i64 state_at(const Arguments& a, Part part, i64 row) {
-    return (row * a.states + part.plane * STATES) * a.channels + part.channel;
+    return (row * a.states + part.state) * a.channels + part.channel;
 }
 
-// The states of a thread's channel, which lie D apart.
-template <class Arguments> DEVICE void save(const Arguments& a, Part part, float* to, const float (&h)[STATES]) {
-    int left = part.live ? a.states - part.plane * STATES : 0;
+// The states of a thread, which lie D apart.
+template <int COUNT, class Arguments>
+DEVICE void save(const Arguments& a, Part part, float* to, const float (&h)[COUNT]) {
+    int left = part.live ? a.states - part.state : 0;
 #pragma unroll
-    for (int n = 0; n < STATES; ++n, to += a.channels)
+    for (int n = 0; n < COUNT; ++n, to += a.channels)
         if (n < left) *to = h[n];
 }
 
 // The state that this segment starts from: `count` earlier ones, whose summaries lie `stride` segments apart, one after another.
-template <class Arguments>
-DEVICE void fold(const Arguments& a, Part part, int from, int count, int stride, const float (&A)[STATES],
-                 float (&h)[STATES]) {
-    int left = a.states - part.plane * STATES;
+template <int COUNT, class Arguments>
+DEVICE void fold(const Arguments& a, Part part, int from, int count, int stride, const float (&A)[COUNT],
+                 float (&h)[COUNT]) {
+    int left = a.states - part.state;
+#pragma unroll 4
     for (int j = 0; j < count; ++j) {
         i64 row = summary_at(a, part, from + j * stride);
         float step = a.steps[row * a.channels + part.channel];
         const float* end = a.ends + state_at(a, part, row);
 #pragma unroll
-        for (int n = 0; n < STATES; ++n, end += a.channels)
+        for (int n = 0; n < COUNT; ++n, end += a.channels)
             h[n] = fmaf(exp2_fast(step * A[n]), h[n], n < left ? *end : 0.0f);
     }
 }

@@ -1,42 +1,81 @@
 // The backward scan. A thread owns one channel and walks its segment backwards, 16 tokens at a time and 4 states at a time:
 // forward from the checkpoint, keeping the states in registers, then back with the adjoint g_t = C_t dy_t + a_{t+1} g_{t+1}.
 // Sums over channels (gradients of B, C, dt) are taken through shared memory in a fixed order.
-#include "scan.cuh"
+#include "scan_back.cuh"
 
-enum { CHANNELS = 64, BLOCK = 4, HALF = CHUNK / 2, PITCH = CHANNELS + 4 };
-#define LN_2 0.6931471805599453f
+enum { CHANNELS = 64, BLOCK = 4, HALF = CHUNK / 2, DV_PITCH = CHANNELS + 4, PLACE = 28 };  // floats of a Place
 
 struct Scratch {
-    float* dweight;   // [R][64]
+    float* sums;      // [bias, skip][64]
     float* adjoint;   // [4 blocks][64][4] carried over tokens
     float* dA;        // [4 blocks][64][4]
-    float* products;  // [8 tokens][B, C][64][4], or [16 tokens][PITCH]
+    float* products;  // [8 tokens][B, C][64][4], or [16 tokens][DV_PITCH]
 };
+
+typedef Staged<CHUNK, CHANNELS, CHANNELS> Tile;  // more: gradients of the weights
 
 struct Tokens {  // of a thread's channel
     float s[CHUNK], su[CHUNK], dy[CHUNK];
     float gB[CHUNK], gA[CHUNK];  // sums over states of g B and of g a h A
 };
 
-// Where the gradients of a token's projection go.
-DEVICE float* dproj_of(const ScanBackward& a, Part part, int token) {
+// Where a block reads and writes, of token 0 and the block's first channel. Kept in shared memory: registers are short, and what
+// lies behind a barrier is read again when it is needed.
+template <class T> struct Place {
+    Rows<T> rows;
+    const T *x, *delta, *dy;
+    const float *A, *bias, *saved;
+    float *du, *ddelta, *dproj;
+    int direction, plane, channels, begin, end;  // channels that there are; tokens
+};
+
+static_assert(sizeof(Place<float>) == PLACE * 4, "room of a Place");
+
+template <class T> DEVICE Place<T> place_of(const ScanBackward& a, Part part) {
+    int first = part.tile * CHANNELS, row = part.direction * a.channels + first;
+    i64 of_batch = (i64)part.batch * a.length * a.channels + first;
+    i64 sequence = (i64)part.batch * a.directions + part.direction;
+    i64 plane = ((i64)part.plane * a.directions + part.direction) * a.batch + part.batch;
     i64 slab = ((i64)part.plane * ceil_div(a.channels, CHANNELS) + part.tile) * a.batch + part.batch;
-    return a.dproj + ((slab * a.length + token) * a.directions + part.direction) * (a.rank + 2 * a.states);
+    Place<T> p;
+    p.rows = open_rows<T>(a, part);
+    p.x = static_cast<const T*>(a.x) + of_batch;
+    p.delta = a.delta ? static_cast<const T*>(a.delta) + of_batch : nullptr;
+    p.dy = static_cast<const T*>(a.dy) + of_batch;
+    p.A = a.A + (i64)row * a.states + part.plane * STATES;
+    p.bias = a.dt_bias + row;
+    p.saved = a.checkpoints + (sequence * ceil_div(a.length, CHUNK) * a.states + part.plane * STATES) * a.channels + first;
+    p.du = a.parts + plane * a.length * a.channels + first;
+    p.ddelta = a.ddelta ? a.ddelta + ((i64)part.plane * a.batch * a.length) * a.channels + of_batch : nullptr;
+    p.dproj = a.dproj + (slab * a.length * a.directions + part.direction) * (a.rank + 2 * a.states);
+    p.direction = part.direction, p.plane = part.plane;
+    p.channels = a.channels - first;
+    p.begin = part.segment * a.segment_tokens;
+    p.end = min(p.begin + a.segment_tokens, a.length);
+    return p;
+}
+
+struct Own {  // of a thread: its channel, from the block's first on
+    int channel, count;  // and the tokens of the chunk, none where the channel is not its own
+};
+
+// The gradients of a token's projection.
+template <class T> DEVICE float* dproj_of(const ScanBackward& a, const Place<T>* place, int token) {
+    return at_row(place->dproj, token, a.directions * (a.rank + 2 * a.states) * 4);
 }
 
 // Returns the sum of dy u, the skip's gradient.
 template <class T>
-DEVICE float read_tokens(const ScanBackward& a, Part part, const Channel<T>& c, Rows<CHUNK> rows, int count, Tokens& k) {
+DEVICE float read_tokens(const ScanBackward& a, const Place<T>* place, Own own, Tile staged, Tokens& k) {
     float sum = 0.0f;
-    const T* dy = static_cast<const T*>(a.dy) + (i64)part.batch * a.length * a.channels + part.channel;
-    steps_of(a, c, rows, rows.tokens, 0, k.s);
+    Place<T> p = *place;
+    steps_of(a, p.delta ? p.delta + own.channel : nullptr, load(p.bias + own.channel), staged, 0, k.s);
 #pragma unroll
     for (int t = 0; t < CHUNK; ++t) {
-        int bytes = a.channels * (int)sizeof(T), token = rows.tokens[t];
-        bool live = part.live && t < count;
-        float u = live ? load(at_row(c.x, token, bytes)) : 0.0f;
-        k.dy[t] = live ? load(at_row(dy, token, bytes)) : 0.0f;
-        k.s[t] = t < count ? k.s[t] : 0.0f;
+        int bytes = a.channels * (int)sizeof(T), token = staged.tokens()[t];
+        float u = load(at_row(p.x + own.channel, token, bytes)), dy = load(at_row(p.dy + own.channel, token, bytes));
+        k.dy[t] = t < own.count ? dy : 0.0f;
+        k.s[t] = t < own.count ? k.s[t] : 0.0f;
         k.su[t] = k.s[t] * u;
         k.gB[t] = k.gA[t] = 0.0f;
         sum = fmaf(k.dy[t], u, sum);
@@ -45,8 +84,9 @@ DEVICE float read_tokens(const ScanBackward& a, Part part, const Channel<T>& c, 
 }
 
 // Sums the products of 8 tokens over the block's channels: 4 threads share the 4 states of a row, then each writes one.
-DEVICE void sum_products(const ScanBackward& a, Part part, Rows<CHUNK> rows, const float* products, int state, int from,
-                         int count) {
+template <class T>
+DEVICE void sum_products(const ScanBackward& a, const Place<T>* place, Tile staged, const float* products, int q,
+                         int left, int from, int count) {
     int row = threadIdx.x / 4, quarter = threadIdx.x % 4, t = from + row / 2;
     float sum[4] = {};
 #pragma unroll
@@ -63,40 +103,42 @@ DEVICE void sum_products(const ScanBackward& a, Part part, Rows<CHUNK> rows, con
         sum[n] += __shfl_xor_sync(~0u, sum[n], 2);
     }
     float mine = quarter < 2 ? (quarter ? sum[1] : sum[0]) : quarter == 2 ? sum[2] : sum[3];
-    if (t < count && state + quarter < a.states)
-        dproj_of(a, part, rows.tokens[t])[a.rank + row % 2 * a.states + state + quarter] = mine;
+    int column = a.rank + row % 2 * a.states + place->plane * STATES + q * BLOCK + quarter;
+    if (t < count && quarter < left) store(dproj_of(a, place, staged.tokens()[t]) + column, mine);
 }
 
-// Four states over one chunk.
-DEVICE void four_states(const ScanBackward& a, Part part, Rows<CHUNK> rows, Scratch scratch, int q, i64 chunk, int count,
-                        Tokens& k) {
-    int state = part.plane * STATES + q * BLOCK, left = a.states - state;
-    const float* A_row = a.A + (i64)(part.direction * a.channels + part.channel) * a.states + state;
-    const float* saved = a.checkpoints + state_at(a, part, chunk) + (i64)q * BLOCK * a.channels;
+// Four states over one chunk. The compiler keeps the exponentials of the way there for the way back, and runs out of registers:
+// half of the way back takes one A anew, and with it its exponentials.
+template <class T>
+DEVICE void four_states(const ScanBackward& a, const Place<T>* place, Own thread, Tile staged, Scratch scratch, int q,
+                        int chunk, int count, int left, Tokens& k) {
+    const float* A_row = at_row(place->A, thread.channel, a.states * 4) + q * BLOCK;
+    const float* saved = at_row(place->saved, chunk * a.states + q * BLOCK, a.channels * 4) + thread.channel;
     float A[BLOCK], start[BLOCK], g[BLOCK], dA[BLOCK], h[CHUNK][BLOCK];
     int own = (q * CHANNELS + threadIdx.x) * BLOCK;
 #pragma unroll
     for (int n = 0; n < BLOCK; ++n) {
         A[n] = n < left ? LOG2_E * A_row[n] : 0.0f;
-        start[n] = n < left ? saved[(i64)n * a.channels] : 0.0f;
+        start[n] = n < left ? *at_row(saved, n, a.channels * 4) : 0.0f;
     }
     load4(scratch.adjoint + own, g);
     load4(scratch.dA + own, dA);
 #pragma unroll
     for (int t = 0; t < CHUNK; ++t) {
         float B[BLOCK];
-        load4(rows.bc + t * 2 * STATES + q * BLOCK, B);
+        load4(staged.bc() + t * 2 * STATES + q * BLOCK, B);
 #pragma unroll
         for (int n = 0; n < BLOCK; ++n)
             h[t][n] = fmaf(exp2_fast(k.s[t] * A[n]), t ? h[t - 1][n] : start[n], k.su[t] * B[n]);
     }
 #pragma unroll
     for (int from = HALF; from >= 0; from -= HALF) {
+        if (from == 0) A[0] = LOG2_E * A_row[0];
 #pragma unroll
         for (int t = from + HALF - 1; t >= from; --t) {
             float B[BLOCK], C[BLOCK], dB[BLOCK], dC[BLOCK];
-            load4(rows.bc + t * 2 * STATES + q * BLOCK, B);
-            load4(rows.bc + t * 2 * STATES + STATES + q * BLOCK, C);
+            load4(staged.bc() + t * 2 * STATES + q * BLOCK, B);
+            load4(staged.bc() + t * 2 * STATES + STATES + q * BLOCK, C);
 #pragma unroll
             for (int n = 0; n < BLOCK; ++n) {
                 float now = fmaf(C[n], k.dy[t], g[n]);
@@ -113,26 +155,27 @@ DEVICE void four_states(const ScanBackward& a, Part part, Rows<CHUNK> rows, Scra
             store4(row + CHANNELS * BLOCK, dC);
         }
         __syncthreads();
-        sum_products(a, part, rows, scratch.products, state, from, count);
+        sum_products(a, place, staged, scratch.products, q, left, from, count);
         __syncthreads();
     }
     store4(scratch.adjoint + own, g);
     store4(scratch.dA + own, dA);
 }
 
-// Gradients of dt and its weights; dv [16][PITCH] is complete before the barrier.
-DEVICE void back_project(const ScanBackward& a, Part part, Rows<CHUNK> rows, Scratch scratch, int count,
+// Gradients of dt and its weights; dv [16][DV_PITCH] is complete before the barrier.
+template <class T>
+DEVICE void back_project(const ScanBackward& a, const Place<T>* place, Tile staged, Scratch scratch, int count,
                          const float (&dv)[CHUNK]) {
     for (int r = 0; r < a.rank; ++r) {
-        float sum = scratch.dweight[r * CHANNELS + threadIdx.x];
+        float sum = staged.more(r)[threadIdx.x];
 #pragma unroll
         for (int t = 0; t < CHUNK; t += 4) {
             float dt[4];
-            load4(rows.dt + r * rows.STRIDE + t, dt);
+            load4(staged.dt(r) + t, dt);
 #pragma unroll
             for (int j = 0; j < 4; ++j) sum = fmaf(dv[t + j], dt[j], sum);
         }
-        scratch.dweight[r * CHANNELS + threadIdx.x] = sum;
+        staged.more(r)[threadIdx.x] = sum;
     }
     __syncthreads();
     for (int i = threadIdx.x; i < CHUNK * a.rank; i += CHANNELS) {
@@ -141,25 +184,64 @@ DEVICE void back_project(const ScanBackward& a, Part part, Rows<CHUNK> rows, Scr
 #pragma unroll 4
         for (int d = 0; d < CHANNELS; d += 4) {
             float v[4], w[4];
-            load4(scratch.products + t * PITCH + d, v);
-            load4(rows.weight + r * CHANNELS + d, w);
+            load4(scratch.products + t * DV_PITCH + d, v);
+            load4(staged.weight(r) + d, w);
 #pragma unroll
             for (int j = 0; j < 4; ++j) sum = fmaf(v[j], w[j], sum);
         }
-        if (t < count) dproj_of(a, part, rows.tokens[t])[r] = sum;
+        if (t < count) store(dproj_of(a, place, staged.tokens()[t]) + r, sum);
     }
 }
 
+// Gradients of x and of the steps' projection; the sum of these over the chunk.
+template <class T>
+DEVICE float finish_tokens(const ScanBackward& a, const Place<T>* place, Own own, Tile staged, Scratch scratch,
+                           int count, const Tokens& k) {
+    Place<T> p = *place;
+    float dv[CHUNK], sum = 0.0f;
+#pragma unroll
+    for (int t = 0; t < CHUNK; ++t) {
+        bool live = t < own.count;
+        int token = staged.tokens()[t];
+        float slope = a.softplus ? softplus_slope(k.s[t]) : 1.0f;
+        float u = load(at_row(p.x + own.channel, token, a.channels * (int)sizeof(T)));  // again: registers are short
+        dv[t] = live ? slope * fmaf(u, k.gB[t], LN_2 * k.gA[t]) : 0.0f;
+        sum += dv[t];
+        scratch.products[t * DV_PITCH + threadIdx.x] = dv[t];
+        if (live) store(at_row(p.du + own.channel, token, a.channels * 4), k.s[t] * k.gB[t]);
+        if (live && p.ddelta) store(at_row(p.ddelta + own.channel, token, a.channels * 4), dv[t]);
+    }
+    back_project(a, place, staged, scratch, count, dv);
+    return sum;
+}
+
 // Other planes' states: this plane's share of their gradients is nothing.
-DEVICE void clear_others(const ScanBackward& a, Part part, Rows<CHUNK> rows, int count) {
+template <class T> DEVICE void clear_others(const ScanBackward& a, const Place<T>* place, Tile staged, int count) {
+    int plane = place->plane;
     for (int n = threadIdx.x; n < a.states; n += CHANNELS)
-        for (int t = 0; n / STATES != part.plane && t < count; ++t) {
-            float* row = dproj_of(a, part, rows.tokens[t]) + a.rank + n;
-            row[0] = row[a.states] = 0.0f;
+        for (int t = 0; n / STATES != plane && t < count; ++t) {
+            float* row = dproj_of(a, place, staged.tokens()[t]) + a.rank + n;
+            store(row, 0.0f);
+            store(row + a.states, 0.0f);
         }
 }
 
-DEVICE void write_parameters(const ScanBackward& a, Part part, Scratch scratch, float dbias, float dskip) {
+// The adjoint that later segments carry in; sums of nothing.
+DEVICE void open_scratch(const ScanBackward& a, Part part, Tile staged, Scratch scratch) {
+    float g[STATES] = {}, A[STATES];
+    load_A(a, part, LOG2_E, A);
+    fold(a, part, a.segments - 2, a.segments - 1 - part.segment, -1, A, g);
+#pragma unroll
+    for (int n = 0; n < STATES; ++n) {
+        int own = (n / BLOCK * CHANNELS + threadIdx.x) * BLOCK + n % BLOCK;
+        scratch.adjoint[own] = g[n];
+        scratch.dA[own] = 0.0f;
+    }
+    for (int r = 0; r < a.rank; ++r) staged.more(r)[threadIdx.x] = 0.0f;
+    scratch.sums[threadIdx.x] = scratch.sums[CHANNELS + threadIdx.x] = 0.0f;
+}
+
+DEVICE void write_parameters(const ScanBackward& a, Part part, Tile staged, Scratch scratch) {
     i64 slab = ((i64)part.batch * a.segments + part.segment) * ceil_div(a.states, STATES) + part.plane;
     i64 all = (i64)a.directions * a.channels, row = part.direction * a.channels + part.channel;
     float* out = a.dparameters + slab * all * (a.states + a.rank + 2);
@@ -171,63 +253,37 @@ DEVICE void write_parameters(const ScanBackward& a, Part part, Scratch scratch, 
             own ? scratch.dA[(local / BLOCK * CHANNELS + threadIdx.x) * BLOCK + local % BLOCK] : 0.0f;
     }
     out += all * a.states;
-    for (int r = 0; r < a.rank; ++r) out[row * a.rank + r] = scratch.dweight[r * CHANNELS + threadIdx.x];
+    for (int r = 0; r < a.rank; ++r) out[row * a.rank + r] = staged.more(r)[threadIdx.x];
     out += all * a.rank;
-    out[row] = dbias;
-    out[all + row] = part.plane ? 0.0f : dskip;
+    out[row] = scratch.sums[threadIdx.x];
+    out[all + row] = part.plane ? 0.0f : scratch.sums[CHANNELS + threadIdx.x];
 }
 
 template <class T> DEVICE void scan_backward(const ScanBackward& a, float* shared) {
-    Part part = part_of(a, a.segments);
-    Rows<CHUNK> rows = carve_rows<CHUNK>(shared, a.rank);
-    float* free = reinterpret_cast<float*>(rows.tokens + CHUNK);
-    float* adjoint = free + a.rank * CHANNELS;
-    Scratch scratch = {free, adjoint, adjoint + STATES * CHANNELS, adjoint + 2 * STATES * CHANNELS};
-    Channel<T> c = open_channel<T>(a, part, rows);
-    float g[STATES] = {}, dbias = 0.0f, dskip = 0.0f;
-    fold(a, part, a.segments - 2, a.segments - 1 - part.segment, -1, c.A, g);
-#pragma unroll
-    for (int n = 0; n < STATES; ++n) {
-        int own = (n / BLOCK * CHANNELS + threadIdx.x) * BLOCK + n % BLOCK;
-        scratch.adjoint[own] = g[n];
-        scratch.dA[own] = 0.0f;
-    }
-    for (int r = 0; r < a.rank; ++r) scratch.dweight[r * CHANNELS + threadIdx.x] = 0.0f;
-    int begin = part.segment * a.segment_tokens, end = min(begin + a.segment_tokens, a.length);
-    int blocks = min((int)STATES / BLOCK, ceil_div(a.states - part.plane * STATES, BLOCK));
-    i64 sequence = (i64)part.batch * a.directions + part.direction;
-    i64 plane = ((i64)part.plane * a.directions + part.direction) * a.batch + part.batch;
-    float* du = a.parts + plane * a.length * a.channels + part.channel;
-    float* ddelta = a.ddelta + ((i64)part.plane * a.batch + part.batch) * a.length * a.channels + part.channel;
-    for (int chunk = (end - 1) / CHUNK; chunk * CHUNK >= begin; --chunk) {
-        int count = min((int)CHUNK, end - chunk * CHUNK);
-        __syncthreads();
-        if (threadIdx.x < CHUNK)
-            rows.tokens[threadIdx.x] = token_at(a, part.direction, chunk * CHUNK + (int)threadIdx.x);
-        __syncthreads();
-        stage<T>(a, part, rows, rows.tokens, count);
-        __syncthreads();
+    Place<T>* place = reinterpret_cast<Place<T>*>(shared);
+    float* sums = shared + PLACE;
+    Scratch scratch = {sums, sums + 2 * CHANNELS, sums + (2 + STATES) * CHANNELS, sums + (2 + 2 * STATES) * CHANNELS};
+    Tile staged = {scratch.products + HALF * 2 * CHANNELS * BLOCK};
+    Part part = part_of<1>(a, a.segments, CHANNELS);
+    open_weights(a, part, staged);
+    open_scratch(a, part, staged, scratch);
+    if (threadIdx.x == 0) *place = place_of<T>(a, part);
+    __syncthreads();
+    for (int chunk = (place->end - 1) / CHUNK; chunk * CHUNK >= place->begin; --chunk) {
+        int count = min((int)CHUNK, place->end - chunk * CHUNK);
+        int channels = place->channels, channel = min((int)threadIdx.x, channels - 1);
+        Own own = {channel, (int)threadIdx.x < channels ? count : 0};
+        stage(a, place->direction, place->plane, place->rows, staged, chunk * CHUNK);
         Tokens k;
-        dskip += read_tokens(a, part, c, rows, count, k);
-        clear_others(a, part, rows, count);
+        scratch.sums[CHANNELS + threadIdx.x] += read_tokens(a, place, own, staged, k);
+        clear_others(a, place, staged, count);
+        int left = a.states - place->plane * STATES;
 #pragma unroll 1
-        for (int q = 0; q < blocks; ++q)
-            four_states(a, part, rows, scratch, q, sequence * ceil_div(a.length, CHUNK) + chunk, count, k);
-        float dv[CHUNK];
-#pragma unroll
-        for (int t = 0; t < CHUNK; ++t) {
-            bool live = part.live && t < count;
-            float slope = a.softplus ? softplus_slope(k.s[t]) : 1.0f;
-            float u = load(at_row(c.x, rows.tokens[t], a.channels * (int)sizeof(T)));  // again: registers are short
-            dv[t] = live ? slope * fmaf(u, k.gB[t], LN_2 * k.gA[t]) : 0.0f;
-            dbias += dv[t];
-            scratch.products[t * PITCH + threadIdx.x] = dv[t];
-            if (live) *at_row(du, rows.tokens[t], a.channels * 4) = k.s[t] * k.gB[t];
-            if (live && a.ddelta) *at_row(ddelta, rows.tokens[t], a.channels * 4) = dv[t];
-        }
-        back_project(a, part, rows, scratch, count, dv);
+        for (int q = 0; q < STATES / BLOCK && left > 0; ++q, left -= BLOCK)
+            four_states(a, place, own, staged, scratch, q, chunk, count, left, k);
+        scratch.sums[threadIdx.x] += finish_tokens(a, place, own, staged, scratch, count, k);
     }
-    write_parameters(a, part, scratch, dbias, dskip);
+    write_parameters(a, part_of<1>(a, a.segments, CHANNELS), staged, scratch);
 }
 
 #define EXPORT(suffix, T)                                \

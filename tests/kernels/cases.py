@@ -59,9 +59,6 @@ class Case:
         self.M, self.P = ceil_div(self.N, 16), self.R + 2 * self.N
         self.segment_tokens = segment_tokens or ceil_div(self.L, 32) * 32
         self.S = ceil_div(self.L, self.segment_tokens)
-        self.tiles = ceil_div(self.D, 128)
-        self.threads = 32 * ceil_div(ceil_div(self.D, self.tiles), 32)
-        self.shared = 4 * (1088 + self.R * (36 + self.threads))
         self.dy = torch.linspace(-1, 1, exact[0].numel()).reshape(exact[0].shape).cos().to(self.dtype)
 
     def reference(self) -> torch.Tensor:
@@ -109,9 +106,11 @@ def add(parts: np.ndarray, suffix: str, build: str = "plain", **how: int) -> tor
         return torch.from_numpy(view.copy()).view(DTYPES[suffix])
 
 
-def forward(case: Case, build: str = "plain", save: bool = True, **how: int) -> tuple[torch.Tensor, np.ndarray | None]:
-    """y and checkpoints."""
-    with Machine("scan_forward.cu", build) as machine:
+def forward(
+    case: Case, build: str = "plain", save: bool = True, sweep: bool = False, **how: int
+) -> tuple[torch.Tensor, np.ndarray | None]:
+    """y and checkpoints, by scan_forward or by scan_sweep."""
+    with Machine("scan_sweep.cu" if sweep else "scan_forward.cu", build) as machine:
         pointers = case.inputs(machine)[:6]
         summaries = case.B, case.K, case.S - 1
         ends = machine.room("ends", (*summaries, case.N, case.D))[0] if case.S > 1 else None
@@ -120,14 +119,24 @@ def forward(case: Case, build: str = "plain", save: bool = True, **how: int) -> 
         states = (case.B, case.K, ceil_div(case.L, 16), case.N, case.D)
         checkpoints, view = machine.room("checkpoints", states) if save else (None, None)
         arguments = structure("ScanForward")(*pointers, ends, steps, parts, checkpoints, *case.sizes())
-        blocks = case.B * case.K * case.M * case.tiles
-        run = lambda kernel, segments: machine.launch(  # noqa: E731
-            f"{kernel}_{case.suffix}", arguments, blocks * segments, case.threads, case.shared, **how
-        )
-        if case.S > 1:
-            run("scan_summary", case.S - 1)
-        run("scan_forward", case.S)
+        if sweep:
+            threads = 64 if case.D % 128 == 0 else 32
+            blocks, shared = case.B * case.K * case.D // (2 * threads), 4 * (1088 + case.R * 164)
+            machine.launch(f"scan_sweep_{case.suffix}", arguments, blocks, threads, shared, **how)
+        else:
+            run_segments(case, machine, arguments, **how)
         return merge(case, parts_view, case.tensors[0], build=build, **how), None if view is None else view.copy()
+
+
+def run_segments(case: Case, machine: Machine, arguments: ctypes.Structure, **how: int) -> None:
+    """scan_summary where there are segments, then scan_forward."""
+    tiles = ceil_div(case.D, 32)
+    threads = 32 * ceil_div(ceil_div(case.D, tiles), 8)
+    shared = 4 * (1088 + 4 * (ceil_div(case.R, 4) | 1) * (32 + threads // 4))
+    blocks = case.B * case.K * case.M * tiles
+    if case.S > 1:
+        machine.launch(f"scan_summary_{case.suffix}", arguments, blocks * (case.S - 1), threads, shared, **how)
+    machine.launch(f"scan_forward_{case.suffix}", arguments, blocks * case.S, threads, shared, **how)
 
 
 NAMES = ("dx", "ddelta", "dproj", "ddt_weight", "ddt_bias", "dA", "dskip")
@@ -142,8 +151,10 @@ def backward(case: Case, checkpoints: np.ndarray, build: str = "plain", **how: i
         inputs = lambda m: [m.put("dy", raw(case.dy)), *case.inputs(m)[:6], m.put("checkpoints", checkpoints)]  # noqa: E731
         if case.S > 1:
             arguments = structure("ScanBackward")(*inputs(early), ends, steps, 0, 0, 0, 0, *case.sizes())
-            blocks = case.B * K * (case.S - 1) * case.M * case.tiles
-            early.launch(f"scan_adjoint_{case.suffix}", arguments, blocks, case.threads, case.shared, **how)
+            early_tiles = ceil_div(D, 128)
+            threads = 32 * ceil_div(ceil_div(D, early_tiles), 32)
+            blocks, shared = case.B * K * (case.S - 1) * case.M * early_tiles, 4 * (1056 + 164 * case.R)
+            early.launch(f"scan_adjoint_{case.suffix}", arguments, blocks, threads, shared, **how)
             ends, steps = machine.put("ends", ends_view), machine.put("steps", steps_view)
         parts, parts_view = machine.room("parts", (case.M, K, case.B, case.L, D))
         ddelta, ddelta_view = machine.room("ddelta", (case.M, case.B, case.L, D))
@@ -154,7 +165,7 @@ def backward(case: Case, checkpoints: np.ndarray, build: str = "plain", **how: i
         arguments = structure("ScanBackward")(
             *inputs(machine), ends, steps, parts, ddelta if given else None, dproj, parameters, *case.sizes()
         )
-        shared, blocks = 4 * (6672 + 148 * case.R), case.B * K * case.S * case.M * tiles
+        shared, blocks = 4 * (6828 + 148 * case.R), case.B * K * case.S * case.M * tiles
         machine.launch(f"scan_backward_{case.suffix}", arguments, blocks, 64, shared, **how)
         sizes = [K * D * n for n in (case.N, case.R, 1, 1)]
         dA, dweight, dbias, dskip = add(parameters_view, "f32", build, **how).split(sizes)

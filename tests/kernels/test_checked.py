@@ -29,6 +29,12 @@ def test_every_access_is_allowed(shape, segment_tokens, suffix):
     backward(case, states, "check")
 
 
+@pytest.mark.parametrize("suffix", ["f32", "bf16"])
+def test_every_access_of_the_sweep_is_allowed(suffix):
+    case = Case(suffix, height=2, width=36, channels=128, rank=3, batch=1)
+    assert torch.equal(forward(case, "check", sweep=True)[0], forward(case, sweep=True)[0])
+
+
 FAULTS = {
     "barrier at the end of a tile": (
         "scan_forward.cu",
@@ -36,8 +42,22 @@ FAULTS = {
         "    }\n",
         "race in 'shared",
     ),
+    "barrier at the end of a swept tile": (
+        "scan_sweep.cu",
+        "        __syncthreads();\n    }\n",
+        "    }\n",
+        "race in 'shared",
+    ),
+    "next tile's tokens over this tile's": (
+        "scan_sweep.cu",
+        "(here ^ TILE) + threadIdx",
+        "here + threadIdx",
+        "race in 'shared",
+    ),
+    "weights of a pair": ("scan_sweep.cu", "PITCH + PAIR * threadIdx.x", "PITCH + threadIdx.x", "race in 'shared"),
+    "step of another thread": ("scan_forward.cu", "(~0u, s, j, LANES)", "(0xfu, s, j, LANES)", "not in its own mask"),
     "tail of the map": ("scan.cuh", "    t = min(t, a.length - 1);\n", "", "past the end"),
-    "channel beyond the last": ("scan_forward.cu", "part.live && t0 + g", "t0 + g", "race in 'parts'|past the end"),
+    "channel beyond the last": ("scan_forward.cu", "part.live && t0 + at", "t0 + at", "race in 'parts'|past the end"),
     "checkpoints not offset": (
         "scan.cuh",
         "+ part.channel;\n}\n\n// The states",
@@ -53,25 +73,25 @@ FAULTS = {
     ),
     "barrier after products are summed": (
         "scan_backward.cu",
-        "state, from, count);\n        __syncthreads();",
-        "state, from, count);",
+        "left, from, count);\n        __syncthreads();",
+        "left, from, count);",
         "race in 'shared",
     ),
     "accumulators not cleared": ("scan_backward.cu", "        scratch.dA[own] = 0.0f;\n", "", "never written"),
     "half a warp's mask": ("scan_backward.cu", "__shfl_xor_sync(~0u", "__shfl_xor_sync(0xffff", "not in its own mask"),
     "early return": (
         "scan_backward.cu",
-        "    Rows<CHUNK> rows",
-        "    if (!part.live) return;\n    Rows<CHUNK> rows",
+        "    open_weights(a, part, staged);",
+        "    if (!part.live) return;\n    open_weights(a, part, staged);",
         "wait for each other|never written",
     ),
     "two blocks, one address": (
         "scan_backward.cu",
-        ".plane * a.batch + part.batch) * a.length",
-        ".plane * a.batch) * a.length",
-        "race in 'ddelta'",
+        "(i64)part.batch * a.length * a.channels + first",
+        "first",
+        "race in 'ddelta'|race in 'parts'",
     ),
-    "misaligned": ("scan_backward.cu", "PITCH = CHANNELS + 4", "PITCH = CHANNELS + 1", "not aligned"),
+    "misaligned": ("scan_backward.cu", "DV_PITCH = CHANNELS + 4", "DV_PITCH = CHANNELS + 1", "not aligned"),
 }
 
 
@@ -79,6 +99,8 @@ def run_checked(file, case, states, sequence, sequence_states):
     if file == "scan_backward.cu":
         backward(case, states, "check")
         backward(sequence, sequence_states, "check")
+    elif file == "scan_sweep.cu":
+        forward(Case(height=3, width=24, channels=128, rank=2, batch=1), "check", sweep=True)
     elif file == "scan_sum.cu":
         add(np.ones((2, 37), np.float32), "f32", "check")
     else:
@@ -102,24 +124,29 @@ def test_planted_faults_are_found(fault, tmp_path, monkeypatch):
     assert re.search(r"\.cuh?:\d+: |line \d+", str(caught.value))
 
 
-def test_the_last_block_of_a_giant():
+@pytest.mark.parametrize(
+    ("kernel", "width", "D", "threads", "shared", "blocks_each"),
+    [("scan_forward", 9, 33, 96, 1088 + 4 * 56, 2), ("scan_sweep", 8, 64, 32, 1088 + 2 * 164, 1)],
+)
+def test_the_last_block_of_a_giant(kernel, width, D, threads, shared, blocks_each):
     """Offsets beyond 2^32 bytes: 70,000 images, of which the last is run on memory that is never touched elsewhere."""
-    B, L, D, N, R, K, S = 70_000, 45, 33, 16, 2, 4, 1
+    B, L, N, R, K, S = 70_000, 5 * width, 16, 2, 4, 1
     P = R + 2 * N
-    with Machine("scan_forward.cu") as m:
+    with Machine(f"{kernel}.cu") as m:
         make = lambda name, count: m.address(name, 4 * count, writable=True, initialised=True)  # noqa: E731
         x, proj, parts = make("x", B * L * D), make("proj", B * L * K * P), make("parts", K * B * L * D)
         parameters = [make("weights", K * D * n) for n in (R, 1, N)]
         states = make("checkpoints", B * K * 3 * N * D)
         ctypes.memmove(x + 4 * (B - 1) * L * D, (ctypes.c_float * (L * D))(*[1.0] * (L * D)), 4 * L * D)
         arguments = structure("ScanForward")(
-            x, None, proj, *parameters, None, None, parts, states, B, L, D, N, R, K, 5, 9, 1, S, 64, 0
+            x, None, proj, *parameters, None, None, parts, states, B, L, D, N, R, K, 5, width, 1, S, 64, 0
         )
         ctypes.memset(parts + 4 * (K * B - 1) * L * D, 0xFF, 4 * L * D)
-        blocks = B * K
-        m.launch("scan_forward_f32", arguments, blocks, 64, 4 * (1088 + R * 100), first=blocks - 1, count=1)
-        last = np.frombuffer((ctypes.c_char * (4 * L * D)).from_address(parts + 4 * (K * B - 1) * L * D), np.float32)
-        assert (last == 0).all()  # written: proj is zero there
+        blocks = B * K * blocks_each
+        last = {"first": blocks - blocks_each, "count": blocks_each}
+        m.launch(f"{kernel}_f32", arguments, blocks, threads, 4 * shared, **last)
+        written = (ctypes.c_char * (4 * L * D)).from_address(parts + 4 * (K * B - 1) * L * D)
+        assert (np.frombuffer(written, np.float32) == 0).all()  # proj is zero there
 
 
 def test_the_last_block_of_a_giant_backward():
@@ -155,7 +182,7 @@ def test_the_last_block_of_a_giant_backward():
             0,
         )
         ctypes.memset(parts + 4 * (K * B - 1) * L * D, 0xFF, 4 * L * D)
-        m.launch("scan_backward_f32", arguments, B * K, 64, 4 * (6672 + 148 * R), first=B * K - 1, count=1)
+        m.launch("scan_backward_f32", arguments, B * K, 64, 4 * (6828 + 148 * R), first=B * K - 1, count=1)
         last = np.frombuffer((ctypes.c_char * (4 * L * D)).from_address(parts + 4 * (K * B - 1) * L * D), np.float32)
         assert (last == 0).all()
 

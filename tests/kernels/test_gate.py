@@ -16,22 +16,27 @@ from mamba_yolo.ops import cuda_arguments
 from mamba_yolo.ops.cuda_images import ARCHIVE
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
-# Per kernel: arguments, most threads, registers, bytes of stack.
+# Per kernel: arguments, most threads, registers.
 BUDGETS = {
-    "scan_summary": (cuda_arguments.SCAN_FORWARD, 128, 96, 0),
-    "scan_forward": (cuda_arguments.SCAN_FORWARD, 128, 96, 0),
-    "scan_adjoint": (cuda_arguments.SCAN_BACKWARD, 128, 96, 0),
-    "scan_backward": (cuda_arguments.SCAN_BACKWARD, 64, 255, 192),  # pointers wait on the stack during the inner loop
-    "scan_merge": (cuda_arguments.SCAN_MERGE, 128, 64, 0),
-    "scan_sum": (cuda_arguments.SCAN_SUM, 128, 64, 0),
-    "norm_gate": (cuda_arguments.NORM_GATE, 128, 64, 0),
+    "scan_summary": (cuda_arguments.SCAN_FORWARD, 128, 96),
+    "scan_forward": (cuda_arguments.SCAN_FORWARD, 128, 96),
+    "scan_sweep": (cuda_arguments.SCAN_FORWARD, 64, 255),
+    "scan_adjoint": (cuda_arguments.SCAN_BACKWARD, 128, 128),
+    "scan_backward": (cuda_arguments.SCAN_BACKWARD, 64, 255),
+    "scan_merge": (cuda_arguments.SCAN_MERGE, 128, 64),
+    "scan_sum": (cuda_arguments.SCAN_SUM, 128, 64),
+    "norm_gate": (cuda_arguments.NORM_GATE, 128, 64),
 }
-# Instructions in the innermost loop with exponentials, its state updates, and how many touch the stack: sm_90, float32.
+# Bytes of stack where there are any: for Blackwell the compiler arranges the backward scan otherwise.
+STACK = {("scan_backward", "sm_100"): 88, ("scan_backward", "sm_120"): 80}
+# Instructions in the innermost loop with exponentials and the state updates it makes: sm_90, float32. A loop over ranks
+# in it counts once, the branches for given steps and for no softplus count too.
 LOOPS = {
-    "scan_forward": (520, 64, 0),
-    "scan_summary": (450, 64, 0),
-    "scan_adjoint": (480, 64, 0),
-    "scan_backward": (1400, 64, 7),
+    "scan_sweep": (1660, 256),  # 8 tokens, 2 channels, 16 states
+    "scan_forward": (325, 32),  # 8 tokens, 4 states
+    "scan_summary": (260, 32),
+    "scan_adjoint": (430, 64),  # 4 tokens, 16 states
+    "scan_backward": (1240, 64),  # 16 tokens, 4 states
 }
 
 
@@ -81,12 +86,13 @@ def test_every_kernel_keeps_its_budget(architecture):
         for attribute, payload in records(parts[".nv.info"]):
             if attribute in (0x2F, 0x11):
                 symbol, value = struct.unpack("<II", payload)
-                figures.setdefault(names[symbol], {})[attribute] = value
+                if not names[symbol].startswith("$"):  # the compiler's own, as shuffles are on some GPUs
+                    figures.setdefault(names[symbol], {})[attribute] = value
         for kernel, figure in figures.items():
-            arguments, threads, registers, stack = BUDGETS[kernel.rpartition("_")[0]]
+            arguments, threads, registers = BUDGETS[kernel.rpartition("_")[0]]
             own = dict(records(parts[f".nv.info.{kernel}"]))
             assert figure[0x2F] <= registers, (kernel, figure)
-            assert figure[0x11] <= stack, (kernel, figure)
+            assert figure[0x11] <= STACK.get((kernel.rpartition("_")[0], architecture), 0), (kernel, figure)
             assert own[0x19] == arguments.size, kernel
             assert struct.unpack("<3I", own[0x05]) == (threads, 1, 1), kernel
             seen.add(kernel)
@@ -101,8 +107,8 @@ def test_nothing_is_computed_in_double(target):
     assert not any(b".f64" in text for text in texts)
 
 
-def innermost_loops(cubin, kernel):
-    """Lists of instructions of the loops of a kernel that hold an exponential and no other loop."""
+def innermost_loops(cubin, kernel, fewest):
+    """Lists of instructions of the loops of a kernel that hold so many exponentials and no other such loop."""
     [tool] = [f.locate() for f in metadata.files("nvidia-cuda-nvdisasm") if f.name == "nvdisasm"]
     listing = subprocess.run([tool, "-c", cubin], capture_output=True, text=True, check=True).stdout
     [text] = [t for t in listing.split("\n.text.") if t.startswith(f"{kernel}:")]
@@ -116,7 +122,7 @@ def innermost_loops(cubin, kernel):
         target = re.search(r"BRA.*`\((\.L_\w+)\)", code)
         if target and labels[target[1]] <= i:
             loops.append(range(labels[target[1]], i + 1))
-    hot = [loop for loop in loops if sum("MUFU.EX2" in instructions[i] for i in loop) >= 64]
+    hot = [loop for loop in loops if sum("MUFU.EX2" in instructions[i] for i in loop) >= fewest]
     return [
         [instructions[i] for i in loop]
         for loop in hot
@@ -126,9 +132,10 @@ def innermost_loops(cubin, kernel):
 
 @pytest.mark.parametrize("kernel", LOOPS)
 def test_loops_keep_their_budget(kernel, tmp_path):
-    most, updates, local = LOOPS[kernel]
+    most, updates = LOOPS[kernel]
     unit = "scan_forward" if kernel == "scan_summary" else kernel
     (tmp_path / "a.cubin").write_bytes(cubins()[f"sm_90/{unit}.cubin"])
-    [loop] = innermost_loops(tmp_path / "a.cubin", f"{kernel}_f32")
+    found = innermost_loops(tmp_path / "a.cubin", f"{kernel}_f32", updates)
+    loop = found[-1]  # one that folds summaries may come before it
     assert len(loop) <= most, len(loop) / updates
-    assert sum("LDL" in code or "STL" in code for code in loop) <= local
+    assert not any("LDL" in code or "STL" in code for code in loop)

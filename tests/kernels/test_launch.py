@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT
 from kernels.building import FOLDER, compile_shared
 from mamba_yolo.ops import cuda_arguments
-from mamba_yolo.ops.scan_cuda import segment_tokens
+from mamba_yolo.ops.scan_plan import plan_forward, segment_tokens
 
 STRUCTS = {
     "ScanForward": cuda_arguments.SCAN_FORWARD,
@@ -65,6 +65,28 @@ def test_sequences_are_cut_where_the_gpu_would_be_idle(length, warps, segments):
     tokens = segment_tokens(length, warps, num_processors=132)
     assert tokens % 32 == 0
     assert -(-length // tokens) == segments
+
+
+@pytest.mark.parametrize(
+    ("batch", "side", "channels", "rank", "kernel", "segments"),
+    [
+        (1, 160, 64, 2, "scan_forward", 16),  # t's P2, one image: 32 warps, for which the sequence is cut
+        (1, 20, 512, 16, "scan_forward", 1),  # P5: half the GPU is busy, cutting would only double the exponentials
+        (16, 160, 64, 2, "scan_forward", 1),
+        (16, 20, 512, 16, "scan_sweep", 1),  # a warp for each part of each processor
+        (64, 80, 128, 4, "scan_sweep", 1),
+        (64, 80, 96, 4, "scan_forward", 1),  # channels that do not come in 64s
+        (64, 79, 128, 4, "scan_forward", 1),  # nor tokens in eights
+    ],
+)
+def test_the_cheapest_kernel_is_taken(batch, side, channels, rank, kernel, segments):
+    plan = plan_forward(batch, side * side, channels, 16, rank, 4, is_map=True, num_processors=132)
+    assert (plan.kernel, plan.segments) == (kernel, segments)
+    assert plan.blocks * plan.threads % (batch * 4 * segments) == 0
+    assert plan.shared_bytes <= 48 << 10
+    assert plan.segment_tokens * segments >= side * side
+    sequence = plan_forward(batch, side * side, channels, 16, 0, 1, is_map=False, num_processors=132)
+    assert sequence.kernel == "scan_forward"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the fake driver is a Linux library")

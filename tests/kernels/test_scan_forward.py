@@ -19,6 +19,12 @@ SHAPES = [
     {"length": 101, "channels": 40, "states": 16},
     {"length": 37, "channels": 7, "states": 20, "batch": 1},
 ]
+# What scan_sweep takes: D a multiple of 64, L of 8, less and more than a tile and than a chunk
+SWEPT = [
+    {"height": 2, "width": 4, "channels": 64, "rank": 1, "batch": 3},
+    {"height": 4, "width": 8, "channels": 128, "rank": 2, "batch": 1},
+    {"height": 4, "width": 26, "channels": 192, "rank": 5, "batch": 1},
+]
 LIMITS = {"f32": 1e-6, "f16": 6e-4, "bf16": 5e-3}
 
 
@@ -36,6 +42,21 @@ def test_equals_the_definition_in_any_order(shape, suffix):
         assert (states_again == states).all()
 
 
+@pytest.mark.parametrize("shape", SWEPT)
+@pytest.mark.parametrize("suffix", LIMITS)
+def test_the_sweep_equals_the_definition_in_any_order(shape, suffix):
+    case = Case(suffix, **shape)
+    y, states = forward(case, sweep=True)
+    assert relative_error(y.double(), case.reference()) < LIMITS[suffix]
+    expected = forward(case)[1]
+    assert abs(states - expected).max() <= 1e-6 * abs(expected).max()
+    for order in (1, 7):
+        again, states_again = forward(case, sweep=True, order=order)
+        assert torch.equal(again, y)
+        assert (states_again == states).all()
+    assert torch.equal(forward(case, save=False, sweep=True)[0], y)
+
+
 @pytest.mark.parametrize("shape", [SHAPES[4], SHAPES[6], SHAPES[8]])
 @pytest.mark.parametrize("segment_tokens", [32, 64])
 def test_segments_agree(shape, segment_tokens):
@@ -49,8 +70,9 @@ def test_segments_agree(shape, segment_tokens):
 
 @pytest.mark.parametrize("how", [{"jitter": 1}, {"build": "contracted"}, {"build": "ubsan"}])
 def test_survives_another_rounding(how):
-    case = Case(**SHAPES[4])
-    assert relative_error(forward(case, **how)[0].double(), case.reference()) < 3e-6
+    for shape, sweep in ((SHAPES[4], False), (SWEPT[2], True)):
+        case = Case(**shape)
+        assert relative_error(forward(case, sweep=sweep, **how)[0].double(), case.reference()) < 3e-6
 
 
 def test_saves_nothing_when_not_asked():
@@ -60,8 +82,9 @@ def test_saves_nothing_when_not_asked():
 
 @pytest.mark.parametrize("v", [-30.0, -1.0, 0.0, 19.9, 20.1, 40.0])
 def test_extreme_steps(v):
-    case = Case(**SHAPES[2])
-    for tensors in (case.tensors, case.exact):
-        tensors[3].data.zero_()
-        tensors[4].data.fill_(v)
-    assert relative_error(forward(case)[0].double(), case.reference()) < 1e-6
+    for shape, sweep in ((SHAPES[2], False), (SWEPT[1], True)):
+        case = Case(**shape)
+        for tensors in (case.tensors, case.exact):
+            tensors[3].data.zero_()
+            tensors[4].data.fill_(v)
+        assert relative_error(forward(case, sweep=sweep)[0].double(), case.reference()) < 1e-6

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:CUDA initialization:UserWarning"
 SIZES = {
     "scan_summary": cuda_arguments.SCAN_FORWARD,
     "scan_forward": cuda_arguments.SCAN_FORWARD,
+    "scan_sweep": cuda_arguments.SCAN_FORWARD,
     "scan_adjoint": cuda_arguments.SCAN_BACKWARD,
     "scan_backward": cuda_arguments.SCAN_BACKWARD,
     "scan_merge": cuda_arguments.SCAN_MERGE,
@@ -78,7 +79,8 @@ MAPS = [
     {"channels": 1, "rank": 1, "states": 1},
     {"channels": 131, "batch": 3, "height": 3},
     {"states": 20},
-    {"channels": 40, "rank": 37},
+    {"channels": 40, "rank": 36},
+    {"channels": 64, "rank": 3, "height": 4, "width": 10},
 ]
 
 
@@ -110,6 +112,17 @@ def test_segments(machine, processors):
     inputs = map_inputs(height=21, width=20, batch=1, dtype=torch.float32)
     pairs = zip(gradients(ss2d_scan, inputs, "auto"), gradients(ss2d_scan, exact(inputs), "reference"), strict=True)
     assert all(relative_error(got, expected) < 1e-4 for got, expected in pairs)
+
+
+def test_a_full_gpu_takes_the_sweep(machine):
+    machine.num_processors = 1
+    launched = []
+    launch = machine.launch
+    machine.launch = lambda kernel, *rest: (launched.append(kernel), launch(kernel, *rest))
+    inputs = map_inputs(height=4, width=6, channels=128, rank=2, batch=3, dtype=torch.float32)
+    pairs = zip(gradients(ss2d_scan, inputs, "auto"), gradients(ss2d_scan, exact(inputs), "reference"), strict=True)
+    assert all(relative_error(got, expected) < 1e-4 for got, expected in pairs)
+    assert launched[0] == "scan_sweep_f32"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -19,6 +19,7 @@ from mamba_yolo.errors import ShapeError
 from mamba_yolo.ops import _cuda
 from mamba_yolo.ops.cuda_arguments import NORM_GATE, SCAN_BACKWARD, SCAN_FORWARD, SCAN_MERGE, SCAN_SUM
 from mamba_yolo.ops.fused_op import token_stride
+from mamba_yolo.ops.scan_plan import CHUNK_TOKENS, STATES, ceil_div, plan_forward, segment_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,12 +28,9 @@ if TYPE_CHECKING:
     from mamba_yolo.ops.scan_op import Inputs
 
 SUFFIXES = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
-LARGEST_RANK = 37  # the backward kernel's shared memory: 4 (6672 + 148 R) <= 48 KiB
-CHECKPOINT_TOKENS, TILE_TOKENS, STATES = 16, 32, 16
-FORWARD_CHANNELS, BACKWARD_CHANNELS = 128, 64  # of a block
+LARGEST_RANK = 36  # the backward kernel's shared memory: 4 (6828 + 148 R) <= 48 KiB
+ADJOINT_CHANNELS, BACKWARD_CHANNELS = 128, 64  # of a block
 THREADS, TOKENS_PER_BLOCK = 128, 4  # of scan_merge and scan_sum
-# A segmented scan takes every exponential twice: it pays where whole sequences would leave half the GPU idle.
-BUSY_WARPS_PER_PROCESSOR, SEGMENTED_WARPS_PER_PROCESSOR = 4, 8
 _ALIGNMENT_BYTES = 16
 
 
@@ -48,7 +46,7 @@ def why_not(x: Tensor, rank: int, states: int) -> str | None:
 
 def empty_checkpoints(x: Tensor, dt_weight: Tensor, A: Tensor) -> Tensor:
     """(B, K, ceil(L / 16), N, D) float32: room for the state before every 16 tokens."""
-    chunks = (x.shape[1] + CHECKPOINT_TOKENS - 1) // CHECKPOINT_TOKENS
+    chunks = ceil_div(x.shape[1], CHUNK_TOKENS)
     return _empty(x, x.shape[0], dt_weight.shape[0], chunks, A.shape[1], x.shape[2])
 
 
@@ -104,24 +102,9 @@ def run_norm_gate(inputs: Inputs, grid: tuple[int, int], norm: tuple[Tensor, Ten
     tokens = batch * length
     addresses = map(_address, (parts, x, skip, weight, bias, gate, y))
     fields = (*addresses, tokens, stride, channels, skip.numel() // channels, planes, eps)
-    blocks = _ceil_div(tokens, TOKENS_PER_BLOCK)
+    blocks = ceil_div(tokens, TOKENS_PER_BLOCK)
     gpu.launch(f"norm_gate_{SUFFIXES[x.dtype]}", blocks, THREADS, 0, NORM_GATE, *fields)
     return y
-
-
-def segment_tokens(length: int, warps: int, num_processors: int) -> int:
-    """How long the segments are that a sequence is cut into; at least the length when it stays whole.
-
-    Args:
-        length: tokens.
-        warps: in the grid when sequences stay whole.
-        num_processors: of the GPU.
-    """
-    segments = 1
-    if 2 * warps < BUSY_WARPS_PER_PROCESSOR * num_processors:
-        wanted = _ceil_div(SEGMENTED_WARPS_PER_PROCESSOR * num_processors, warps)
-        segments = min(wanted, math.isqrt(length))  # each folds the ends of all before it: no more of them than tokens
-    return TILE_TOKENS * _ceil_div(_ceil_div(length, segments), TILE_TOKENS)
 
 
 def _scan_parts(gpu: Gpu, inputs: Inputs, checkpoints: Tensor | None, grid: tuple[int, int], softplus: bool) -> Tensor:
@@ -129,22 +112,20 @@ def _scan_parts(gpu: Gpu, inputs: Inputs, checkpoints: Tensor | None, grid: tupl
     x, delta, proj, dt_weight, dt_bias, A, _ = inputs
     batch, length, channels = x.shape
     directions, _, rank = dt_weight.shape
-    planes = _ceil_div(A.shape[1], STATES)
-    tiles, threads = _forward_tiles(channels)
-    sequences = batch * directions * planes * tiles
-    each = segment_tokens(length, sequences * threads // 32, gpu.num_processors)
-    segments = _ceil_div(length, each)
+    states = A.shape[1]
+    planes = ceil_div(states, STATES)
+    plan = plan_forward(batch, length, channels, states, rank, directions, delta is None, gpu.num_processors)
     parts = _empty(x, planes * directions, batch, length, channels)
-    ends, steps = _segment_summaries(x, directions, segments, A.shape[1])
+    ends, steps = _segment_summaries(x, directions, plan.segments, states)
     arguments = (
         *map(_address, (x, delta, proj, dt_weight, dt_bias, A, ends, steps, parts, checkpoints)),
-        *(batch, length, channels, A.shape[1], rank, directions, *grid, softplus, segments, each, 0),
+        *(batch, length, channels, states, rank, directions, *grid, softplus, plan.segments, plan.segment_tokens, 0),
     )
-    suffix, shared_bytes = SUFFIXES[x.dtype], _forward_shared_bytes(rank, threads)
-    if segments > 1:
-        blocks = sequences * (segments - 1)
+    suffix, threads, shared_bytes = SUFFIXES[x.dtype], plan.threads, plan.shared_bytes
+    if plan.segments > 1:
+        blocks = plan.blocks // plan.segments * (plan.segments - 1)
         gpu.launch(f"scan_summary_{suffix}", blocks, threads, shared_bytes, SCAN_FORWARD, *arguments)
-    gpu.launch(f"scan_forward_{suffix}", sequences * segments, threads, shared_bytes, SCAN_FORWARD, *arguments)
+    gpu.launch(f"{plan.kernel}_{suffix}", plan.blocks, threads, shared_bytes, SCAN_FORWARD, *arguments)
     return parts
 
 
@@ -155,11 +136,11 @@ def _scan_back(
     x, delta, proj, dt_weight, dt_bias, A, _ = inputs
     batch, length, channels = x.shape
     directions, _, rank = dt_weight.shape
-    states, planes = A.shape[1], _ceil_div(A.shape[1], STATES)
-    tiles = _ceil_div(channels, BACKWARD_CHANNELS)
+    states, planes = A.shape[1], ceil_div(A.shape[1], STATES)
+    tiles = ceil_div(channels, BACKWARD_CHANNELS)
     sequences = batch * directions * planes * tiles
     each = segment_tokens(length, sequences * BACKWARD_CHANNELS // 32, gpu.num_processors)
-    segments = _ceil_div(length, each)
+    segments = ceil_div(length, each)
     parts = _empty(x, planes * directions, batch, length, channels)
     ddelta = None if delta is None else _empty(x, planes, *delta.shape)
     dproj = _empty(x, planes * tiles, *proj.shape)
@@ -172,23 +153,14 @@ def _scan_back(
     )
     suffix = SUFFIXES[x.dtype]
     if segments > 1:
-        adjoint_tiles, threads = _forward_tiles(channels)
-        blocks, shared_bytes = sequences // tiles * adjoint_tiles * (segments - 1), _forward_shared_bytes(rank, threads)
+        adjoint_tiles = ceil_div(channels, ADJOINT_CHANNELS)
+        threads = 32 * ceil_div(ceil_div(channels, adjoint_tiles), 32)
+        blocks, shared_bytes = sequences // tiles * adjoint_tiles * (segments - 1), 4 * (1056 + 164 * rank)
         gpu.launch(f"scan_adjoint_{suffix}", blocks, threads, shared_bytes, SCAN_BACKWARD, *arguments)
-    shared_bytes = 4 * (6672 + 148 * rank)
+    shared_bytes = 4 * (6828 + 148 * rank)
     blocks = sequences * segments
     gpu.launch(f"scan_backward_{suffix}", blocks, BACKWARD_CHANNELS, shared_bytes, SCAN_BACKWARD, *arguments)
     return parts, ddelta, dproj, dparameters
-
-
-def _forward_tiles(channels: int) -> tuple[int, int]:
-    """Blocks that share the channels, and their threads."""
-    tiles = _ceil_div(channels, FORWARD_CHANNELS)
-    return tiles, 32 * _ceil_div(_ceil_div(channels, tiles), 32)
-
-
-def _forward_shared_bytes(rank: int, threads: int) -> int:
-    return 4 * (1088 + rank * (36 + threads))
 
 
 def _segment_summaries(x: Tensor, directions: int, segments: int, states: int) -> tuple[Tensor | None, Tensor | None]:
@@ -204,7 +176,7 @@ def _merge(gpu: Gpu, parts: Tensor, values: Tensor, skip: Tensor, out: Tensor) -
     planes, batch, length, channels = parts.shape
     tokens = batch * length
     fields = (*map(_address, (parts, values, skip, out)), tokens, channels, skip.numel() // channels, planes, 0)
-    blocks = _ceil_div(tokens, TOKENS_PER_BLOCK)
+    blocks = ceil_div(tokens, TOKENS_PER_BLOCK)
     gpu.launch(f"scan_merge_{SUFFIXES[out.dtype]}", blocks, THREADS, 0, SCAN_MERGE, *fields)
 
 
@@ -222,7 +194,7 @@ def _sum(gpu: Gpu, parts: Tensor, offset: int, stride: int, summands: int, out: 
     if out.numel():
         address = _address(parts) + offset * parts.element_size()
         fields = (address, _address(out), out.numel(), stride, summands, 0)
-        blocks = _ceil_div(out.numel(), THREADS)
+        blocks = ceil_div(out.numel(), THREADS)
         gpu.launch(f"scan_sum_{SUFFIXES[out.dtype]}", blocks, THREADS, 0, SCAN_SUM, *fields)
 
 
@@ -232,10 +204,6 @@ def _empty(x: Tensor, *shape: int) -> Tensor:
 
 def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
-
-
-def _ceil_div(a: int, b: int) -> int:
-    return (a + b - 1) // b
 
 
 def _prepared(inputs: Inputs) -> Inputs:

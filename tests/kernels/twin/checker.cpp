@@ -2,7 +2,9 @@
 // own library. Found: out of bounds, misaligned, uninitialised, read-only memory written, races between threads and blocks.
 #include "memory.h"
 #include "runtime.h"
+#include "traffic.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <link.h>
 #include <unordered_map>
@@ -23,6 +25,8 @@ struct Cell {
 
 std::vector<Cell> shared_cells;
 std::unordered_map<uintptr_t, Cell> buffer_cells;
+Traffic traffic;
+int words_left[128];  // of a thread's wide access, which is one request of the GPU but several accesses here
 uint64_t launches;
 uintptr_t library_start, library_end;
 
@@ -91,13 +95,21 @@ void touch_buffer(const Buffer& buffer, uint64_t offset, unsigned bytes, bool wr
     }
 }
 
+void note_traffic(uintptr_t at, unsigned bytes, bool in_shared, const void* code) {
+    int& left = words_left[current->index.x];
+    if (left) --left;
+    else traffic.add((uint64_t)code - library_start, current->index.x, in_shared, at, bytes);
+}
+
 void touch(const void* p, unsigned bytes, bool write, const void* code) {
     if (!current) return;
     uintptr_t at = (uintptr_t)p, memory = (uintptr_t)shared;
     if (on_stack(p) || (at >= library_start && at < library_end)) return;
     if (at >= arguments_start && at + bytes <= arguments_end && !write) return;
     if (at % (bytes & -bytes)) fail(code, "%u bytes at %p, which is not aligned", bytes, p);
-    if (at >= memory && at + bytes <= memory + shared_bytes) return touch_shared(at - memory, bytes, write, code);
+    bool in_shared = at >= memory && at + bytes <= memory + shared_bytes;
+    note_traffic(at, bytes, in_shared, code);
+    if (in_shared) return touch_shared(at - memory, bytes, write, code);
     const Buffer* nearest = nullptr;
     for (const Buffer& buffer : buffers) {
         uintptr_t start = (uintptr_t)buffer.start;
@@ -114,8 +126,24 @@ void touch(const void* p, unsigned bytes, bool write, const void* code) {
 
 void checker_launch() {
     ++launches;
+    traffic.clear();
+    std::fill(words_left, words_left + 128, 0);
     shared_cells.assign(shared_bytes, Cell());
     dl_iterate_phdr(find_library, nullptr);
+}
+
+void checker_wide(const void* p, unsigned bytes, const void* code) {
+    uintptr_t at = (uintptr_t)p, memory = (uintptr_t)shared;
+    words_left[current->index.x] = 0;
+    note_traffic(at, bytes, at >= memory && at < memory + shared_bytes, code);
+    words_left[current->index.x] = bytes / 4;
+}
+
+// Traffic of the last launch by instruction: how many there are; the first `room` of them.
+extern "C" uint64_t twin_traffic(Traffic::Line* lines, uint64_t room) {
+    std::vector<Traffic::Line> all = traffic.lines();
+    std::copy_n(all.begin(), std::min<uint64_t>(room, all.size()), lines);
+    return all.size();
 }
 
 extern "C" void twin_forget() { buffer_cells.clear(); }

@@ -12,6 +12,7 @@
 using std::min;  // of two ints only: mixed arguments do not compile
 
 #define DEVICE [[gnu::unused]] static inline
+#define DEVICE_MEMBER inline
 #define KERNEL(name, Arguments, threads, blocks)                                              \
     static void name##_body(const Arguments& a);                                              \
     extern "C" int name(const void* arguments, unsigned size, TwinLaunch* launch) {           \
@@ -31,6 +32,15 @@ inline float __shfl_xor_sync(unsigned mask, float v, int lanes, int line = __bui
     uint32_t bits;
     memcpy(&bits, &v, 4);
     bits = twin::exchange(mask, bits, lanes, line);
+    memcpy(&v, &bits, 4);
+    return v;
+}
+
+inline float __shfl_sync(unsigned mask, float v, int lane, int width, int line = __builtin_LINE()) {
+    assert(width == 4);
+    uint32_t bits;
+    memcpy(&bits, &v, 4);
+    bits = twin::exchange(mask, bits, twin::LANE_OF_QUAD + lane, line);
     memcpy(&v, &bits, 4);
     return v;
 }
@@ -74,6 +84,14 @@ DEVICE unsigned short float_to_half(float x) {  // to nearest, ties to even
     return sign | (unsigned short)((magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13);
 }
 
+DEVICE float load_bits(const float* p) { return *p; }
+DEVICE unsigned short load_bits(const unsigned short* p) { return *p; }
+DEVICE void store_bits(float* p, float x) { *p = x; }
+
+DEVICE void load2(const float* p, float (&v)[2]) {
+    twin::aligned(p, 8);
+    for (int i = 0; i < 2; ++i) v[i] = p[i];
+}
 DEVICE void load4(const float* p, float (&v)[4]) {
     twin::aligned(p, 16);
     for (int i = 0; i < 4; ++i) v[i] = p[i];

@@ -41,6 +41,12 @@ class Launch(ctypes.Structure):
     ]
 
 
+class Line(ctypes.Structure):
+    """Traffic::Line of traffic.h: requests of warps by one instruction, wavefronts or sectors they took, the fewest."""
+
+    _fields_ = [(name, ctypes.c_uint64) for name in ("code", "shared", "requests", "cost", "fewest")]
+
+
 class KernelError(RuntimeError):
     """What a kernel did wrong."""
 
@@ -132,6 +138,12 @@ class Machine:
         launch = Launch(blocks=blocks, threads=threads, shared_bytes=shared, **{"seconds": 60, **how})
         if self.library[kernel](ctypes.byref(arguments), ctypes.sizeof(arguments), ctypes.byref(launch)):
             raise KernelError(f"{kernel}: {self._place(launch.code)}{launch.error.decode()}")
+
+    def traffic(self) -> list[tuple[str, Line]]:
+        """Where the last launch of a check build touched memory, and what it cost there."""
+        lines = (Line * 4096)()
+        count = self.library.twin_traffic(lines, len(lines))
+        return [(self._place(line.code).rstrip(": "), line) for line in lines[:count]]
 
     def _place(self, offset: int) -> str:
         if not offset:

@@ -160,7 +160,7 @@ uint32_t meet(uint32_t mask, uint32_t value, int lanes, int line) {
     }
     for (int i = 0; i < 32; ++i) {
         if (!(mask >> i & 1)) continue;
-        int source = lanes < 0 ? i : i ^ lanes;
+        int source = lanes < 0 ? i : lanes < LANE_OF_QUAD ? i ^ lanes : (i & ~3) + lanes - LANE_OF_QUAD;
         if (!(mask >> source & 1)) fail(nullptr, "line %d: reads lane %d, which mask %x leaves out", line, source, mask);
         of_warp[i].result = of_warp[source].value;
         of_warp[i].state = READY;
@@ -227,6 +227,7 @@ uint32_t exchange(uint32_t mask, uint32_t value, int lanes, int line) { return m
 
 void aligned(const void* p, unsigned bytes) {
     if ((uintptr_t)p % bytes) fail(__builtin_return_address(0), "%u bytes at %p, which is not aligned", bytes, p);
+    checker_wide(p, bytes, __builtin_return_address(0));
 }
 
 int run(const char* name, const void* arguments, unsigned size, unsigned expected, unsigned max_threads,

@@ -16,6 +16,7 @@ struct TwinLaunch {
 namespace twin {
 
 struct Index { int x; };
+enum { LANE_OF_QUAD = 32 };  // an exchange with 32 + n: every four lanes read the n-th of them
 enum State { READY, AT_BARRIER, AT_WARP, DONE };
 
 struct Fiber {
@@ -24,7 +25,7 @@ struct Fiber {
     void* stack;       // pointer kept while another one runs
     int line;          // of the barrier or exchange it waits at
     uint32_t mask, value, result;
-    int lanes;         // of the exchange, -1 for a warp barrier
+    int lanes;         // of the exchange, to whose lane number it is xored; -1 for a warp barrier
 };
 
 extern Fiber* current;
@@ -47,5 +48,6 @@ void aligned(const void* p, unsigned bytes);
 bool on_stack(const void* p);  // of the running fiber
 // The checker's; empty in the plain build.
 void checker_launch();
+void checker_wide(const void* p, unsigned bytes, const void* code);
 
 }  // namespace twin
