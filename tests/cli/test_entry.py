@@ -185,9 +185,12 @@ def test_ctrl_c_in_a_real_process():
     process = subprocess.Popen(
         [sys.executable, "-m", "mamba_yolo", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(4)  # past the imports, into the runs
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        time.sleep(4)  # past the imports, into the runs
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()  # where interrupts are ignored it would run on beside all later tests
     assert process.returncode == 130
     assert err == "mamba-yolo: interrupted\n"
 

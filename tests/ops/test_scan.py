@@ -228,14 +228,15 @@ def test_a_forked_child_scans_too_on_threads_of_its_own():
     child.join(timeout=60)
 
 
+@pytest.mark.parametrize("steeper", [0, 9])  # with 9 states vanish within a step, in the short last tile too
 @pytest.mark.parametrize("level", ["scalar", "portable", "avx2", "avx512", "neon"])
-def test_every_cpu_level_agrees(level):
+def test_every_cpu_level_agrees(level, steeper):
     script = (
         "import json, torch\n"
         "from mamba_yolo._rust import cpu_level\n"
         "from mamba_yolo.ops import ss2d_scan\n"
         "n = lambda *s: torch.linspace(-2, 2, int(torch.tensor(s).prod())).reshape(s).sin()\n"
-        "x = [n(1, 35, 24), n(1, 35, 4 * 35), n(4, 24, 3), n(4, 24), n(96, 16), n(96)]\n"
+        f"x = [n(1, 35, 24), n(1, 35, 4 * 35), n(4, 24, 3), n(4, 24), n(96, 16) + {steeper}, n(96)]\n"
         "x = [t.requires_grad_() for t in x]\n"
         "y = ss2d_scan(*x, 5, 7)\n"
         "y.sum().backward()\n"
@@ -250,7 +251,7 @@ def test_every_cpu_level_agrees(level):
     name, y, d_proj = json.loads(run.stdout)
     assert name == level
     make = lambda *s: torch.linspace(-2, 2, int(torch.tensor(s).prod())).reshape(s).sin()  # noqa: E731
-    inputs = [make(1, 35, 24), make(1, 35, 140), make(4, 24, 3), make(4, 24), make(96, 16), make(96)]
+    inputs = [make(1, 35, 24), make(1, 35, 140), make(4, 24, 3), make(4, 24), make(96, 16) + steeper, make(96)]
     leaves = [t.double().requires_grad_() for t in inputs]
     exact = ss2d_scan(*leaves, 5, 7, backend="reference")
     exact.sum().backward()

@@ -29,7 +29,7 @@ def nms_ref(
 ) -> Tensor:
     """Take the best box, lower or remove its rivals, repeat; shapes as in `mamba_yolo.ops.nms`."""
     boxes_N4, scores_N = boxes_N4.float(), scores_N.float()
-    _refuse_nan(boxes_N4, scores_N)
+    refuse_nan(boxes_N4, scores_N)
     alive_N = torch.ones(len(scores_N), dtype=torch.bool)
     if kind.startswith("soft"):
         alive_N &= scores_N >= SCORE_FLOOR
@@ -66,7 +66,7 @@ def nms_head_ref(
     """Rows x1 y1 x2 y2 score class extra... of every image; shapes as in `mamba_yolo.ops.nms_head`."""
     pred_BCA = pred_BCA.float()
     boxes_BA4 = xyxy_from_cxcywh(pred_BCA[:, :4].mT)
-    _refuse_nan(boxes_BA4, pred_BCA[:, 4 : 4 + num_classes])
+    refuse_nan(boxes_BA4, pred_BCA[:, 4 : 4 + num_classes])
     rows = []
     for pred_AC, boxes_A4 in zip(pred_BCA.mT, boxes_BA4, strict=True):
         anchor_N, class_N, score_N = _candidates(pred_AC[:, 4 : 4 + num_classes], conf_thr, multi_label, classes)
@@ -84,7 +84,7 @@ def fuse_ref(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Clusters by falling score; shapes as in `mamba_yolo.ops.weighted_box_fusion`."""
     boxes_N4, scores_N = boxes_N4.float(), scores_N.float()
-    _refuse_nan(boxes_N4, scores_N)
+    refuse_nan(boxes_N4, scores_N)
     first: list[int] = []
     members: list[list[int]] = []
     fused_M4 = torch.empty(0, 4)
@@ -132,7 +132,8 @@ def _candidates(
     return anchor_N, class_N, score_N
 
 
-def _refuse_nan(*tensors: Tensor) -> None:
+def refuse_nan(*tensors: Tensor) -> None:
+    """Raise DetectionError where a number is NaN."""
     if any(bool(tensor.isnan().any()) for tensor in tensors):
         raise DetectionError("boxes or scores are NaN; the model or its input is broken")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mamba_yolo.errors import DetectionError
+from mamba_yolo.ops.nms_ref import refuse_nan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +26,7 @@ def nms_turned_ref(
 ) -> Tensor:
     """Take the best box, remove its rivals, repeat; shapes as in `mamba_yolo.ops.nms_turned`."""
     boxes_N5, scores_N = boxes_N5.float().double(), scores_N.float()
-    if bool(boxes_N5.isnan().any()) or bool(scores_N.isnan().any()):
-        raise DetectionError("boxes or scores are NaN; the model or its input is broken")
+    refuse_nan(boxes_N5, scores_N)
     alike = {"polygon": _overlap, "gaussian": _prob_iou}[kind]
     alive_N = torch.ones(len(scores_N), dtype=torch.bool)
     kept: list[int] = []

@@ -27,8 +27,7 @@ pub(super) fn nms_boxes<'py>(
         "soft_gaussian" => nms::soft(boxes, iou_thr, kept.len(), Decay::Gaussian),
         _ => Err(Error::Argument(format!("kind must be hard, diou, soft_linear or soft_gaussian, got {kind:?}"))),
     })?;
-    kept.iter_mut().zip(&indices).for_each(|(kept, &index)| *kept = index as i64);
-    Ok(indices.len())
+    Ok(put(&indices, kept))
 }
 
 /// The same for turned boxes (N, 5): centre, size, angle.
@@ -51,8 +50,13 @@ pub(super) fn nms_turned<'py>(
         "gaussian" => nms::turned(boxes, iou_thr, kept.len(), Likeness::Gaussian),
         _ => Err(Error::Argument(format!("kind must be polygon or gaussian, got {kind:?}"))),
     })?;
-    kept.iter_mut().zip(&indices).for_each(|(kept, &index)| *kept = index as i64);
-    Ok(indices.len())
+    Ok(put(&indices, kept))
+}
+
+/// Writes indices to the front of `kept`; returns how many.
+fn put(indices: &[usize], kept: &mut [i64]) -> usize {
+    kept.iter_mut().zip(indices).for_each(|(kept, &index)| *kept = index as i64);
+    indices.len()
 }
 
 /// Fills the front of `fused` (N, 4), `scores` (N,) and `first` (N,), the best member of each; returns how many.
