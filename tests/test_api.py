@@ -127,7 +127,7 @@ def test_val_hands_over(monkeypatch, model):
     )
     assert dataset.asked == ("d.yaml", "test")
     assert shape == [64, 16]
-    assert loading == {"train": False, "threads": 0, "cache": "ram", "rect": True, "masks": False}
+    assert loading == {"train": False, "threads": 0, "cache": "ram", "rect": True, "pin_memory": False, "masks": False}
     assert (options["conf"], options["max_det"]) == (0.1, 300)
 
 

@@ -247,13 +247,14 @@ class Pipeline:
         batch_size: int,
         *,
         kind: str,
+        partners: str,
         keep: str | os.PathLike[str] | None,
         as_floats: bool,
         masks: bool,
         skip: bool,
         shard: tuple[int, int],
     ) -> Pipeline:
-        """kind: train, square, rect; keep: None, "ram" or a cache file; shard: (rank, world size)."""
+        """kind: train, square, rect; partners: recent, uniform; keep: None, "ram" or a file; shard: (rank, ranks)."""
     def start(
         self,
         seed: int,
@@ -261,10 +262,13 @@ class Pipeline:
         ranges: Sequence[float] | None,
         close_epoch: int | None,
         threads: int,
+        *,
+        lends: bool,
     ) -> BatchStream:
         """Start filling batches at (epoch, position); `ranges` are the 15 numbers of AugmentConfig in its order.
 
         In training it goes on into the epochs after that; from `close_epoch` on pictures are not joined with others.
+        Where the consumer `lends`, each batch waits for a slot.
         """
     def skipped(self) -> list[tuple[int, str]]:
         """(sample, reason) of each picture that could not be read and was skipped."""
@@ -295,5 +299,9 @@ class BatchStream:
         None at the end.
         """
 
+    def most_values(self) -> int:
+        """What the largest batch holds."""
+    def lend(self, slot: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> None:
+        """Hand in a flat array that one batch is written to; nobody else may use it until that batch came."""
     def stop(self) -> None:
         """Stop the threads."""

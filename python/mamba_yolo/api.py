@@ -144,6 +144,7 @@ class MambaYOLO:
             threads=config.workers,
             cache=config.cache,
             rect=config.rect,
+            pin_memory=next(detector.parameters()).is_cuda,
             masks=self.task == "segment",
         )
         loss = loss_of(self.module.config.task, DetectionLoss(len(dataset.names), detector.strides))

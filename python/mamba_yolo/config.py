@@ -35,6 +35,7 @@ Initialization = Literal["release", "mamba"]
 Optimizer = Literal["auto", "sgd", "adamw"]
 Dtype = Literal["float32", "bfloat16"]
 Cache = Literal["off", "ram", "disk"]
+Partners = Literal["recent", "uniform"]
 AmpDtype = Literal["auto", "bfloat16", "float16"]
 
 AUTO_BATCH = -1
@@ -122,6 +123,8 @@ class TrainConfig:
     """Threads that load images, per process; 0 means as many as torch uses, at most 8."""
     cache: Cache = "off"
     """Keep decoded pictures: off (or False), ram, or disk (below MAMBA_YOLO_CACHE); each takes what fits into half."""
+    partners: Partners = "recent"
+    """Other pictures of a mosaic: recent, decoded a moment ago, or uniform from all, which wants a cache."""
     project: str = "runs"
     """Folder of all runs."""
     name: str = "train"

@@ -229,9 +229,7 @@ def test_not_a_file(tmp_path):
 
 def bombs():
     """Tiny files whose headers ask for gigabytes."""
-    chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))  # noqa: E731
-    ihdr = struct.pack(">IIBBBBB", 65535, 65535, 8, 2, 0, 0, 0)
-    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    png = png_with_size(65535, zlib.compress(bytes(100)))
     bmp = (
         b"BM"
         + struct.pack("<IHHI", 0, 0, 0, 54)
@@ -244,6 +242,13 @@ def bombs():
         + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0)
     )
     return [png, bmp, gif, with_size(jpeg(), b"\xff\xff\xff\xff"), with_size(jpeg(mode="CMYK"), b"\x08\x7f\xff\x1f")]
+
+
+def png_with_size(side, data):
+    """A PNG of 8 bits RGB whose header says `side` twice."""
+    chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))  # noqa: E731
+    ihdr = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def with_size(data, size):
@@ -290,6 +295,15 @@ def test_hostile_bytes_neither_crash_nor_hang_nor_eat_memory():
     for bomb in bombs():
         with pytest.raises(ImageError, match=r"limit|damaged|cut"):
             decode_image(bomb)
+
+
+def test_a_png_too_short_for_its_size_is_refused_and_the_emptiest_one_is_read():
+    side = 3000
+    data = zlib.compress(bytes(side * (1 + 3 * side)), 9)
+    assert len(data) * 1040 > side * (1 + 3 * side)  # as much as deflate can do
+    assert not decode_image(png_with_size(side, data)).any()
+    with pytest.raises(ImageError, match="cut short"):
+        decode_image(png_with_size(13_000, data))
 
 
 def test_a_reason_is_one_line():

@@ -76,15 +76,31 @@ def loader_threads():
     return count
 
 
+def wait_for(condition):
+    """Whether it comes true within five seconds."""
+    deadline = time.time() + 5
+    while not condition() and time.time() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads through /proc")
+def test_a_stream_that_waits_for_a_block_stops(yolo_set):
+    one = loader(yolo_set, threads=3)
+    stream = one._pipeline().start(*one._what(0, 0, one._ranges())[1:], lends=True)
+    assert wait_for(lambda: loader_threads() > 0)
+    stream.stop()
+    with pytest.raises(ValueError, match="stopped"):
+        stream.lend(np.zeros(stream.most_values(), np.uint8))
+    assert wait_for(lambda: loader_threads() == 0)
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads through /proc")
 def test_early_break_stops_the_threads(yolo_set):
     run = loader(yolo_set, batch_size=1, threads=3).epoch(0)
     next(run)
     run.close()
-    deadline = time.time() + 5
-    while loader_threads() and time.time() < deadline:
-        time.sleep(0.01)
-    assert loader_threads() == 0
+    assert wait_for(lambda: loader_threads() == 0)
 
 
 @pytest.mark.parametrize("cache", ["off", "ram"])

@@ -156,6 +156,55 @@ def test_pinning_without_cuda_changes_nothing(yolo_set):
     assert flatten(loader(yolo_set, pin_memory=True).epoch(0)) == flatten(loader(yolo_set).epoch(0))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize(
+    "kind", [{}, {"augment": AugmentConfig(multi_scale=True)}, {"train": False}, {"train": False, "rect": True}]
+)
+def test_blocks_that_are_lent_hold_the_same_batches_and_none_is_written_twice(yolo_set, monkeypatch, kind, dtype):
+    expected = [flatten(loader(yolo_set, dtype=dtype, **kind).epoch(e)) for e in range(3)]
+    lent = []
+
+    def unpinned(self, num_values, dtype):
+        lent.append(torch.full((num_values,), 7, dtype=dtype))
+        return lent[-1]
+
+    monkeypatch.setattr(Loader, "_pins", True)
+    monkeypatch.setattr(Loader, "_empty", unpinned)
+    one = loader(yolo_set, dtype=dtype, threads=2, pin_memory=True, **kind)
+    epochs = [list(one.epoch(e)) for e in range(3)]  # all batches are held to the end
+    assert [flatten(batches) for batches in epochs] == expected
+    blocks = {block.data_ptr() for block in lent}
+    places = [batch.images.data_ptr() for batches in epochs for batch in batches]
+    assert len(set(places)) == len(places)
+    assert blocks.issuperset(places)
+
+
+def test_blocks_of_another_kind_or_too_small_are_refused(yolo_set):
+    one = loader(yolo_set)
+    start = lambda **options: one._pipeline().start(*one._what(0, 0, one._ranges())[1:], **options)  # noqa: E731
+    with pytest.raises(ValueError, match="takes no such slot"):
+        start(lends=False).lend(np.zeros(10**6, np.uint8))
+    stream = start(lends=True)
+    with pytest.raises(ValueError, match="takes no such slot"):
+        stream.lend(np.zeros(10**6, np.float32))
+    frozen = np.zeros(10**6, np.uint8)
+    frozen.flags.writeable = False
+    for block in (np.zeros(10**6, np.int16), np.zeros((2, 10**5), np.uint8), np.zeros(10**6, np.uint8)[::2], frozen):
+        with pytest.raises(ValueError, match="a slot must be a flat, contiguous, writable array"):
+            stream.lend(block)
+    stream.lend(np.zeros(stream.most_values() - 1, np.uint8))
+    with pytest.raises(ValueError, match=r"a slot of \d+ values cannot hold a batch of \d+"):
+        stream.next()
+
+
+def test_uniform_partners_come_from_the_whole_epoch_and_want_a_cache(yolo_set):
+    with pytest.raises(ConfigError, match=r"uniform.*cache"):
+        loader(yolo_set, partners="uniform")
+    one, two = (loader(yolo_set, partners="uniform", cache=cache, threads=t) for cache, t in (("ram", 1), ("disk", 3)))
+    assert flatten(one.epoch(1)) == flatten(two.epoch(1)) != flatten(loader(yolo_set).epoch(1))
+    assert one._pipeline().num_decoded() == 6
+
+
 def shapes_set(folder, shapes):
     """Pictures of these (height, width), each with one box in the middle."""
     (folder / "images/train").mkdir(parents=True)

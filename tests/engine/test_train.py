@@ -172,14 +172,14 @@ def test_both_loaders_get_the_cache_and_that_of_training_the_hook(tmp_path, monk
     seen = []
 
     class Loader(tiny.TinyLoader):
-        def __init__(self, *args, hook=None, cache="off", **options):
+        def __init__(self, *args, hook=None, cache="off", partners="recent", **options):
             super().__init__(*args, **options)
-            seen.append((self.train, cache, hook))
+            seen.append((self.train, cache, partners, hook))
 
     monkeypatch.setattr("mamba_yolo.engine.prepare.Loader", Loader)
-    config = tiny.tiny_config(tmp_path, epochs=2, cache="ram")
+    config = tiny.tiny_config(tmp_path, epochs=2, cache="ram", partners="uniform")
     train(config, model=tiny.tiny_detector(), progress=QUIET, hook=print)
-    assert seen == [(True, "ram", print), (False, "ram", None)]
+    assert seen == [(True, "ram", "uniform", print), (False, "ram", "recent", None)]
 
 
 def test_validation_every_other_epoch_and_after_the_last(tmp_path):

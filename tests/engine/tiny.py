@@ -73,9 +73,11 @@ class TinyLoader:
         close_epoch=None,
         hook=None,
         cache="off",
+        partners="recent",
         rect=False,
         rank=0,
         world_size=1,
+        pin_memory=False,
         masks=False,
     ):
         self.dataset, self.batch_size, self.train, self.seed, self.augment = dataset, batch_size, train, seed, augment

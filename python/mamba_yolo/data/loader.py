@@ -16,19 +16,21 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from mamba_yolo.augmentation import AugmentConfig
 from mamba_yolo.checks import check_imgsz, check_range
+from mamba_yolo.data.feed import Feed
 from mamba_yolo.data.hook import apply_hook
 from mamba_yolo.data.pipeline import make_pipeline
-from mamba_yolo.errors import ConfigError, DataError, ImageError
+from mamba_yolo.errors import ConfigError, DataError
 from mamba_yolo.types import Batch, Segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from mamba_yolo.config import Partners
     from mamba_yolo.data.dataset import Dataset
     from mamba_yolo.data.hook import Hook
 
-STATE_SCHEMA = 2  # 1 drew fewer numbers, and the partners of the first mosaics from the epoch's own end
+STATE_SCHEMA = 3  # 1 drew fewer numbers, and the partners of the first mosaics from elsewhere, as did 2 in epoch 0
 MAX_DEFAULT_THREADS = 8
 MULTI_SCALE_RANGE = 0.5  # sides of batches: imgsz * (1 ± this)
 MAX_EPOCH = 2**32 - 1
@@ -57,19 +59,22 @@ class Loader(IterableDataset[Batch]):
             comes on top of every step; a hook of 1 ms halves what a core can load. Polygons are left out.
         cache: keep decoded pictures in memory ("ram") or in a file below MAMBA_YOLO_CACHE ("disk"); the bytes are the
             same. Either may take half of the memory or disk space that is available.
+        partners: where the other pictures of a mosaic come from: "recent", the latest positions, so that each picture
+            is decoded once; or "uniform", all of the epoch, for those who keep all pictures in a cache.
         rect: validation batches sorted by aspect ratio, as small as their pictures allow (multiples of 32).
         rank: which of `world_size` loaders this is; all need the same other arguments. Ranks may differ by one batch.
         world_size: how many loaders share each epoch.
         dtype: "uint8", or "float32" for values divided by 255.
-        pin_memory: page-locked images, for copies to a GPU that do not wait; without CUDA it does nothing.
+        pin_memory: images in page-locked memory, for copies to a GPU that do not wait: the threads fill it themselves.
+            Without CUDA it does nothing.
         masks: also draw the mask of every object at a quarter of the side (`Batch.masks`); objects that have a box
             only, or no pixel centre inside, have an empty one.
         on_error: what to do about a file that cannot be read any more: "raise", or "skip" and take the next readable
             sample in its place (see `skipped`).
 
     Raises:
-        ConfigError: an option outside its domain, copy-paste for a data set without outlines, masks with a hook, or a
-            cache without room.
+        ConfigError: an option outside its domain, copy-paste for a data set without outlines, masks with a hook,
+            uniform partners without a cache, or a cache without room.
         DataError: masks of a data set that has none.
     """
 
@@ -86,6 +91,7 @@ class Loader(IterableDataset[Batch]):
         close_epoch: int | None = None,
         hook: Hook | None = None,
         cache: Literal[False, "off", "ram", "disk"] = False,
+        partners: Partners = "recent",
         rect: bool = False,
         rank: int = 0,
         world_size: int = 1,
@@ -103,8 +109,11 @@ class Loader(IterableDataset[Batch]):
         if close_epoch is not None:
             check_range("close_epoch", close_epoch, 0, MAX_EPOCH)
         _check_choice("cache", cache, (False, "off", "ram", "disk"))
+        _check_choice("partners", partners, ("recent", "uniform"))
         _check_choice("dtype", dtype, ("uint8", "float32"))
         _check_choice("on_error", on_error, ("raise", "skip"))
+        if partners == "uniform" and cache in (False, "off"):
+            raise ConfigError("partners='uniform' decodes four pictures for one; use cache='ram' or 'disk'")
         if masks and hook is not None:
             raise ConfigError("a hook cannot change masks: train without the hook, or a model without masks")
         if rect and train:
@@ -123,11 +132,12 @@ class Loader(IterableDataset[Batch]):
         self.masks = masks
         self._ranges()  # refuses what the data set cannot have, before anything starts
         self.cache: Literal["off", "ram", "disk"] = cache or "off"
+        self.partners = partners
         self.rect, self.rank, self.world_size, self.dtype = rect, rank, world_size, dtype
         self.pin_memory, self.on_error = pin_memory, on_error
         self._epoch, self._position = 0, 0
         self._resumes = False
-        self._ahead: dict[tuple[Any, ...], Any] = {}  # a stream that already fills batches, by what comes out of it
+        self._ahead: dict[tuple[Any, ...], Feed] = {}  # a stream that already fills batches, by what comes out of it
         self._native: tuple[int, Any] = (os.getpid(), make_pipeline(self))
 
     def __len__(self) -> int:
@@ -173,18 +183,19 @@ class Loader(IterableDataset[Batch]):
     def _batches(self, number: int, first: int) -> Iterator[Batch]:
         self._epoch, self._position = number, first
         ranges, step, end = self._ranges(), self.batch_size * self.world_size, len(self.dataset)
-        process, stream, position, is_last = 0, None, first, False
+        process, position, is_last = 0, first, False
+        stream: Feed | None = None
         try:
             for start in range(first + self.rank * self.batch_size, end, step):
-                if process != os.getpid():  # the first one; or forked, and the threads stayed with the parent
+                if stream is None or process != os.getpid():  # or forked, and the threads stayed with the parent
                     process, stream = os.getpid(), self._start(number, position, ranges)
-                arrays = _next(stream)
+                images, arrays = stream.next()
                 position = min(position + step, end)
                 self._epoch, self._position = number, position
                 is_last = start + step >= end
                 if is_last and self.train:  # the threads are at the next epoch already
                     self._ahead = {self._what(number + 1, 0, ranges): stream}
-                yield self._to_batch(arrays)
+                yield self._to_batch(images, arrays)
         finally:
             if stream is not None and not is_last:
                 stream.stop()
@@ -205,12 +216,26 @@ class Loader(IterableDataset[Batch]):
         """All that tells one stream from another."""
         return (os.getpid(), self.seed, (number, first), ranges, self.close_epoch, self.threads)
 
-    def _start(self, number: int, first: int, ranges: Ranges | None) -> Any:
+    def _start(self, number: int, first: int, ranges: Ranges | None) -> Feed:
         """Threads at work on an epoch: those that went on from the one before, when it is theirs."""
         what = self._what(number, first, ranges)
         stream = self._ahead.pop(what, None)
         self._ahead = {}  # another stream is dropped, and ends
-        return self._pipeline().start(*what[1:]) if stream is None else stream
+        if stream is None:
+            pins = self._pins
+            stream = Feed(self._pipeline().start(*what[1:], lends=pins), self._block if pins else None)
+        return stream
+
+    @property
+    def _pins(self) -> bool:
+        return self.pin_memory and torch.cuda.is_available()
+
+    def _block(self, num_values: int) -> torch.Tensor:
+        """Memory for a batch as the threads fill it: a hook works on bytes."""
+        return self._empty(num_values, torch.uint8 if self.hook is not None else getattr(torch, self.dtype))
+
+    def _empty(self, num_values: int, dtype: torch.dtype) -> torch.Tensor:
+        return torch.empty(num_values, dtype=dtype, pin_memory=self._pins)
 
     def _pipeline(self) -> Any:
         """The native pipeline of this process; a forked child makes its own."""
@@ -218,12 +243,9 @@ class Loader(IterableDataset[Batch]):
             self._native = (os.getpid(), make_pipeline(self))
         return self._native[1]
 
-    def _to_batch(self, arrays: tuple[Any, ...]) -> Batch:
-        """Torch tensors on the same memory, changed by the hook where there is one.
-
-        Pinned images lie in torch's own pool of page-locked blocks.
-        """
-        images, boxes, classes, owners, samples, letterbox = map(torch.from_numpy, arrays[:6])
+    def _to_batch(self, images: torch.Tensor, arrays: tuple[Any, ...]) -> Batch:
+        """Torch tensors on the same memory, changed by the hook where there is one."""
+        boxes, classes, owners, samples, letterbox = map(torch.from_numpy, arrays[1:6])
         batch = Batch(images, boxes, classes, owners, samples, letterbox)
         if self.hook is not None:
             batch = apply_hook(self.hook, batch)
@@ -231,12 +253,10 @@ class Loader(IterableDataset[Batch]):
             batch = batch._replace(segments=Segments(*map(torch.from_numpy, arrays[6])))
         if self.masks:
             batch = batch._replace(masks=torch.from_numpy(arrays[7]).squeeze(1))
-        images = batch.images
-        if self.dtype == "float32" and self.hook is not None:  # hooks work on bytes
-            images = images / 255
-        if self.pin_memory and torch.cuda.is_available():
-            images = images.pin_memory()
-        return batch._replace(images=images)
+        if self.dtype == "float32" and self.hook is not None:
+            values = self._empty(images.numel(), torch.float32).view(images.shape)
+            batch = batch._replace(images=torch.div(batch.images, 255, out=values))
+        return batch
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader is: the next position of the running epoch, the same on every rank after as many batches."""
@@ -264,10 +284,3 @@ class Loader(IterableDataset[Batch]):
 def _check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
-
-
-def _next(stream: Any) -> Any:
-    try:
-        return stream.next()
-    except OSError as error:
-        raise ImageError(str(error)) from None

@@ -51,6 +51,7 @@ def make_pipeline(loader: Loader) -> Any:
         loader.imgsz,
         loader.batch_size,
         kind=kind,
+        partners=loader.partners,
         keep=_place(loader, rows[0], sizes),
         as_floats=loader.dtype == "float32" and loader.hook is None,
         masks=loader.masks,

@@ -168,7 +168,7 @@ def _loaders(
     config: TrainConfig, sets: tuple[Dataset, Dataset], hook: Hook | None, ranks: Ranks, *, masks: bool
 ) -> tuple[Loader, Loader]:
     """Of training and of validation, as `mamba-yolo val` loads it; each rank its share of every batch."""
-    batch = ranks.share_of(config.batch)
+    batch, pins = ranks.share_of(config.batch), ranks.device.type == "cuda"
     train = Loader(
         sets[0],
         config.imgsz,
@@ -179,8 +179,10 @@ def _loaders(
         close_epoch=max(config.epochs - config.close_mosaic, 0),
         hook=hook,
         cache=config.cache,
+        partners=config.partners,
         rank=ranks.rank,
         world_size=ranks.world_size,
+        pin_memory=pins,
         masks=masks,
     )
     val = Loader(
@@ -192,6 +194,7 @@ def _loaders(
         cache=config.cache,
         rank=ranks.rank,
         world_size=ranks.world_size,
+        pin_memory=pins,
         masks=masks,
     )
     return train, val

@@ -23,5 +23,5 @@ pub use map::Map;
 pub use mask::{MASK_STRIDE, NormRing, draw_mask};
 pub use objects::{Object, choose_pasted, choose_window};
 pub use picture::{Second, View, Window, render};
-pub use plan::{Plan, Ranges, Scene, Union, draw_side};
+pub use plan::{Plan, Ranges, Scene, Union, draw_side, side_limits};
 pub use polygon::Ring;

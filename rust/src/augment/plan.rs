@@ -10,6 +10,9 @@ use crate::random::Stream;
 /// The mixing weight follows Beta(32, 32), which is the law of the middle one of this many uniform numbers.
 const UNIFORMS_PER_WEIGHT: usize = 63;
 
+/// Sides of batches are multiples of this.
+const SIDE_STEP: usize = 32;
+
 /// How far pictures are varied (names and meaning of `AugmentConfig`).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ranges {
@@ -178,10 +181,14 @@ impl Scene {
 
 /// The side of a batch: a multiple of 32 within `side` * (1 ± range), every one as likely.
 pub fn draw_side(stream: &mut Stream, side: usize, range: f64) -> usize {
-    const STEP: usize = 32;
-    let steps = |part: f64| ((side as f64 * part / STEP as f64).round() as usize).max(1);
-    let (low, high) = (steps(1.0 - range), steps(1.0 + range));
-    STEP * (low + stream.below(high - low + 1))
+    let (low, high) = side_limits(side, range);
+    low + SIDE_STEP * stream.below((high - low) / SIDE_STEP + 1)
+}
+
+/// The smallest and the largest side that is drawn.
+pub fn side_limits(side: usize, range: f64) -> (usize, usize) {
+    let rounded = |part: f64| SIDE_STEP * ((side as f64 * part / SIDE_STEP as f64).round() as usize).max(1);
+    (rounded(1.0 - range), rounded(1.0 + range))
 }
 
 /// The middle one of an odd number of uniform numbers.

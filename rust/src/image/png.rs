@@ -7,6 +7,8 @@ use png::{ColorType, Decoder, Limits, Transformations};
 use super::{Decoded, Header, Image, Orientation, allocate};
 
 const SIGNATURE_BYTES: usize = 8;
+/// Deflate makes at most so many bytes of one.
+const MAX_RATIO: usize = 1032;
 
 pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
     let mut chunks = chunks(bytes);
@@ -29,6 +31,10 @@ pub(super) fn decode(bytes: &[u8], header: Header, strict: bool) -> Decoded<Imag
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     let mut reader = decoder.read_info().map_err(broken)?;
+    // before memory is taken
+    if reader.info().raw_bytes() / MAX_RATIO > bytes.len() {
+        return Err("the PNG is cut short: the file cannot hold a picture of this size".into());
+    }
     let mut raw = allocate(reader.output_buffer_size().ok_or("the PNG is too big")?)?;
     let info = reader.next_frame(&mut raw).map_err(broken)?;
     if (info.height as usize, info.width as usize) != (header.height, header.width) {

@@ -2,12 +2,13 @@
 //!
 //! `planner` says which pictures and which numbers belong to a position, `tiles` gets them decoded (`cache`: the latest,
 //! `disk`: all of them in a file), `sample` makes one picture in its slot of the batch, `stream` fills batches in order
-//! on its own threads, in the memory of batches that were dropped (`spare`).
+//! on its own threads, in the memory of batches that were dropped (`spare`) or that the consumer lends (`slots`).
 
 mod cache;
 mod disk;
 mod planner;
 mod sample;
+mod slots;
 mod spare;
 mod stream;
 mod tiles;
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 
 pub use planner::{Course, Epoch, Ticket};
 pub use sample::Target;
+pub use slots::Slot;
 pub use spare::Lent;
 pub use stream::{Batch, BatchStream, Pixels, Running};
 pub use tiles::Keep;
@@ -118,6 +120,15 @@ pub enum Kind {
     Rect,
 }
 
+/// Where the other pictures of a mosaic come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partners {
+    /// The latest positions, whose tiles are still there.
+    Recent,
+    /// The whole epoch: four decodes per picture unless all tiles are kept.
+    Uniform,
+}
+
 /// What a batch looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -127,6 +138,8 @@ pub struct Settings {
     pub batch_size: usize,
     /// Training or validation.
     pub kind: Kind,
+    /// Of mosaics and mixtures in training.
+    pub partners: Partners,
     /// Values in 0..1 instead of bytes.
     pub as_floats: bool,
     /// Draw the masks of all objects.
@@ -140,7 +153,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Positions from which mosaic partners are drawn.
+    /// Positions from which recent mosaic partners are drawn.
     pub(crate) fn window(&self) -> usize {
         (WINDOW_BYTES / (6 * self.side * self.side)).clamp(MIN_WINDOW, MAX_WINDOW)
     }
@@ -169,13 +182,13 @@ impl Pipeline {
     }
 
     /// Start threads that fill this rank's batches from an epoch's sampler position `first` on; a training course goes
-    /// on into the epochs after it, validation ends.
+    /// on into the epochs after it, validation ends. Batches lie in slots that the consumer `lends`, or in our memory.
     ///
     /// # Errors
     /// [`Error::Argument`] when no thread can be started.
-    pub fn start(&self, course: Course, at: (u32, usize), threads: usize) -> Result<BatchStream> {
+    pub fn start(&self, course: Course, at: (u32, usize), threads: usize, lends: bool) -> Result<BatchStream> {
         let maker = sample::Maker::new(Arc::clone(&self.index), Arc::clone(&self.tiles), self.settings.side);
-        stream::start(maker, course, self.settings, at, threads)
+        stream::start(maker, course, self.settings, at, threads, lends)
     }
 
     /// Samples that could not be read and were skipped, and why.

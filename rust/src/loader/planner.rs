@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
-use super::{Index, Kind, Settings};
-use crate::augment::{Plan, Ranges, draw_side};
+use super::{Index, Kind, Partners, Settings};
+use crate::augment::{Plan, Ranges, draw_side, side_limits};
 use crate::random::{Purpose, Stream};
 
 /// Rectangular batches are padded to multiples of this, and by half of it more: as the YOLO validators do.
 const STRIDE: f64 = 32.0;
 const RECT_PAD: f64 = 0.5;
+/// Pictures that the very first mosaics are made of.
+const START: usize = 16;
 
 /// What one slot of a batch is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,6 +40,16 @@ impl Course {
         let closed = |ranges| Ranges { mosaic: 0.0, mixup: 0.0, cutmix: 0.0, copy_paste: 0.0, ..ranges };
         if self.close_epoch.is_some_and(|from| number >= from) { self.ranges.map(closed) } else { self.ranges }
     }
+
+    /// Pixels of the largest picture of a batch.
+    pub(super) fn most_pixels(&self, settings: Settings) -> usize {
+        let side = match (settings.kind, &self.ranges) {
+            (Kind::Rect, _) => padded(1.0, settings.side),
+            (Kind::Train, Some(ranges)) if ranges.multi_scale > 0.0 => side_limits(settings.side, ranges.multi_scale).1,
+            _ => settings.side,
+        };
+        side * side
+    }
 }
 
 /// The order and the numbers of one epoch.
@@ -46,9 +58,10 @@ pub struct Epoch {
     seed: u64,
     number: u32,
     order: Vec<usize>,
-    /// The order of the epoch before, from whose end the first mosaics take their partners.
+    /// What was loaded before, from whose end the first mosaics take their partners.
     before: Vec<usize>,
     window: usize,
+    partners: Partners,
     ranges: Option<Ranges>,
 }
 
@@ -60,11 +73,16 @@ impl Epoch {
         let length = index.paths.len();
         let shuffled = |number| Stream::new(seed, number, 0, Purpose::Order).permutation(length);
         let (order, before) = match settings.kind {
-            Kind::Train => (shuffled(number), shuffled(number.saturating_sub(1))),
+            Kind::Train => {
+                let order = shuffled(number);
+                let before = number.checked_sub(1).map_or_else(|| start_again(&order), shuffled);
+                (order, before)
+            }
             Kind::Square => ((0..length).collect(), Vec::new()),
             Kind::Rect => (by_aspect(&index.sizes), Vec::new()),
         };
-        Self { seed, number, order, before, window: settings.window(), ranges: course.ranges(number) }
+        let (window, partners) = (settings.window(), settings.partners);
+        Self { seed, number, order, before, window, partners, ranges: course.ranges(number) }
     }
 
     /// Number of positions.
@@ -84,8 +102,12 @@ impl Epoch {
             return Ticket { sample, partners: [sample; 7], plan: None };
         };
         let mut stream = Stream::new(self.seed, self.number, position as u32, Purpose::Augment);
-        let plan = Plan::draw(&mut stream, ranges, self.len().min(self.window));
-        let partners = plan.partners.map(|back| self.sample_before(position, back));
+        let (reach, partner): (_, fn(&Self, usize, usize) -> usize) = match self.partners {
+            Partners::Recent => (self.len().min(self.window), Self::sample_before),
+            Partners::Uniform => (self.len(), Self::sample_around),
+        };
+        let plan = Plan::draw(&mut stream, ranges, reach);
+        let partners = plan.partners.map(|back| partner(self, position, back));
         Ticket { sample, partners, plan: Some(plan) }
     }
 
@@ -95,6 +117,11 @@ impl Epoch {
             Some(earlier) => self.order[earlier],
             None => self.before[self.len() + position - back],
         }
+    }
+
+    /// The sample `back` positions earlier in this epoch, before whose start its end comes: each as likely.
+    fn sample_around(&self, position: usize, back: usize) -> usize {
+        self.order[(position + self.len() - back) % self.len()]
     }
 
     /// (height, width) of the pictures of the batch at `positions`: drawn for the batch, fitted to its pictures, or that
@@ -123,9 +150,19 @@ impl Epoch {
         } else {
             (1.0, 1.0)
         };
-        let padded = |part: f64| ((part * side as f64 / STRIDE + RECT_PAD).ceil() * STRIDE) as usize;
-        (padded(height), padded(width))
+        (padded(height, side), padded(width, side))
     }
+}
+
+/// A part of the longer side, as rectangular batches round it.
+fn padded(part: f64, side: usize) -> usize {
+    ((part * side as f64 / STRIDE + RECT_PAD).ceil() * STRIDE) as usize
+}
+
+/// The first positions over and over, as the partners before an epoch that has none before it: the first batch of a run
+/// then decodes what it shows, and no more.
+fn start_again(order: &[usize]) -> Vec<usize> {
+    order.iter().take(START).cycle().take(order.len()).copied().collect()
 }
 
 fn aspect((height, width): (usize, usize)) -> f64 {
@@ -143,15 +180,16 @@ fn by_aspect(sizes: &[(usize, usize)]) -> Vec<usize> {
 mod tests {
     use std::path::PathBuf;
 
-    use super::{Course, Epoch};
+    use super::{Course, Epoch, START};
     use crate::augment::Ranges;
-    use crate::loader::{Index, Kind, Outlines, Settings};
+    use crate::loader::{Index, Kind, Outlines, Partners, Settings};
 
     const LENGTH: usize = 1000;
     const SETTINGS: Settings = Settings {
         side: 640,
         batch_size: 16,
         kind: Kind::Train,
+        partners: Partners::Recent,
         as_floats: false,
         masks: false,
         skip: false,
@@ -159,7 +197,7 @@ mod tests {
         world: 1,
     };
 
-    fn epoch(number: u32) -> Epoch {
+    fn epoch(number: u32, partners: Partners) -> Epoch {
         let index = Index {
             paths: vec![PathBuf::new(); LENGTH],
             sizes: vec![(1, 1); LENGTH],
@@ -170,12 +208,12 @@ mod tests {
         };
         let ranges = Ranges { mosaic: 1.0, mixup: 1.0, ..Ranges::default() };
         let course = Course { seed: 3, ranges: Some(ranges), close_epoch: Some(3) };
-        Epoch::new(&course, number, &index, SETTINGS)
+        Epoch::new(&course, number, &index, Settings { partners, ..SETTINGS })
     }
 
     #[test]
     fn partners_of_both_scenes_were_loaded_a_moment_ago() {
-        let (before, epoch) = (epoch(1), epoch(2));
+        let (before, epoch) = (epoch(1, Partners::Recent), epoch(2, Partners::Recent));
         let loaded = [before.order.clone(), epoch.order.clone()].concat();
         for position in 0..LENGTH {
             let now = LENGTH + position;
@@ -186,8 +224,31 @@ mod tests {
     }
 
     #[test]
+    fn the_first_batch_of_a_run_needs_its_own_pictures_alone() {
+        let epoch = epoch(0, Partners::Recent);
+        for position in 0..LENGTH {
+            let own = &epoch.order[..START.max(position + 1)];
+            assert!(epoch.ticket(position).partners.iter().all(|partner| own.contains(partner)), "{position}");
+        }
+    }
+
+    #[test]
+    fn uniform_partners_are_every_sample_as_often() {
+        let epoch = epoch(2, Partners::Uniform);
+        let mut counts = [0u32; LENGTH];
+        for position in 0..LENGTH {
+            epoch.ticket(position).partners.iter().for_each(|&partner| counts[partner] += 1);
+        }
+        // 7 expected; chi-squared over its freedom has the deviation sqrt(2 / 999) = 0.045
+        let spread = counts.iter().map(|&n| (f64::from(n) - 7.0).powi(2) / 7.0).sum::<f64>() / (LENGTH - 1) as f64;
+        assert!((spread - 1.0).abs() < 0.18, "{spread}");
+        let own = |position: usize| epoch.ticket(position).partners.contains(&epoch.order[position]);
+        assert!((0..LENGTH).filter(|&position| own(position)).count() < 25);
+    }
+
+    #[test]
     fn pictures_stay_alone_from_the_closing_epoch_on() {
-        let scenes = |number| epoch(number).ticket(7).plan.unwrap().scenes;
+        let scenes = |number| epoch(number, Partners::Recent).ticket(7).plan.unwrap().scenes;
         assert!(scenes(2).iter().all(|scene| scene.is_mosaic));
         assert!([3, 4].iter().all(|&number| scenes(number).iter().all(|scene| !scene.is_mosaic)));
     }

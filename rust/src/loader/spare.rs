@@ -2,9 +2,11 @@
 //!
 //! A batch that somebody still holds is never written to: its memory comes back when the last holder drops it.
 
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 
+use super::slots::Slot;
 use crate::error::{Error, Result};
 
 /// Buffers kept; the others go back to the system.
@@ -14,11 +16,13 @@ const MAX_SPARE: usize = 2;
 #[derive(Debug, Default)]
 pub(super) struct Spare<T>(Arc<Mutex<Vec<Vec<T>>>>);
 
-/// Values of a batch, whose memory is used again once they are dropped.
+/// Values of a batch; memory that is ours is used again once they are dropped.
 #[derive(Debug)]
-pub struct Lent<T> {
-    values: Vec<T>,
-    home: Spare<T>,
+pub struct Lent<T>(Memory<T>);
+
+enum Memory<T> {
+    Ours(Vec<T>, Spare<T>),
+    Slot(Slot<T>, usize),
 }
 
 impl<T: Copy + Default> Spare<T> {
@@ -32,17 +36,29 @@ impl<T: Copy + Default> Spare<T> {
             .try_reserve_exact(length.saturating_sub(values.len()))
             .map_err(|_| Error::Argument(format!("no memory for a batch of {length} values")))?;
         values.resize(length, T::default());
-        Ok(Lent { values, home: Self(Arc::clone(&self.0)) })
+        Ok(Lent(Memory::Ours(values, Self(Arc::clone(&self.0)))))
     }
 }
 
-impl<T> Drop for Lent<T> {
+impl<T> Lent<T> {
+    /// The first values of a slot, if it has so many.
+    pub(super) fn slot(slot: Slot<T>, length: usize) -> Result<Self> {
+        let room = slot.len();
+        if room < length {
+            return Err(Error::Argument(format!("a slot of {room} values cannot hold a batch of {length}")));
+        }
+        Ok(Self(Memory::Slot(slot, length)))
+    }
+}
+
+impl<T> Drop for Memory<T> {
     fn drop(&mut self) {
         // Not waiting: in a forked child nobody may be left to open the lock.
-        if let Ok(mut spare) = self.home.0.try_lock()
+        if let Self::Ours(values, home) = self
+            && let Ok(mut spare) = home.0.try_lock()
             && spare.len() < MAX_SPARE
         {
-            spare.push(std::mem::take(&mut self.values));
+            spare.push(std::mem::take(values));
         }
     }
 }
@@ -51,13 +67,28 @@ impl<T> Deref for Lent<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &self.values
+        match &self.0 {
+            Memory::Ours(values, _) => values,
+            Memory::Slot(slot, length) => &slot[..*length],
+        }
     }
 }
 
 impl<T> DerefMut for Lent<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.values
+        match &mut self.0 {
+            Memory::Ours(values, _) => values,
+            Memory::Slot(slot, length) => &mut slot[..*length],
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Memory<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ours(values, _) => write!(f, "{} values", values.len()),
+            Self::Slot(_, length) => write!(f, "{length} values in a slot"),
+        }
     }
 }
 

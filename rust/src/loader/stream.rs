@@ -18,6 +18,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::planner::{Course, Epoch};
 use super::sample::{Made, Maker};
+use super::slots::{Lender, Slot, Source};
 use super::spare::{Lent, Spare};
 use super::{Settings, Target, Ticket};
 use crate::augment::{MASK_STRIDE, draw_mask};
@@ -71,8 +72,10 @@ type Batches = Receiver<Option<Result<Batch>>>;
 #[derive(Debug)]
 pub struct BatchStream {
     receiver: Mutex<Option<Batches>>,
+    lenders: Mutex<Option<(Lender<u8>, Lender<f32>)>>,
     stop: Arc<AtomicBool>,
     process: u32,
+    most_values: usize,
 }
 
 impl BatchStream {
@@ -94,14 +97,40 @@ impl BatchStream {
         }
     }
 
-    /// Tell the threads to stop; a leader that waits for room in the queue is released.
+    /// Hand in memory for one batch of bytes; batches take them in this order.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when the stream has its own memory, makes other values, or was stopped.
+    pub fn lend_bytes(&self, slot: Slot<u8>) -> Result<()> {
+        self.lenders().as_ref().map_or_else(|| Err(stopped()), |(bytes, _)| bytes.lend(slot))
+    }
+
+    /// The same for a batch of numbers.
+    ///
+    /// # Errors
+    /// As [`Self::lend_bytes`].
+    pub fn lend_floats(&self, slot: Slot<f32>) -> Result<()> {
+        self.lenders().as_ref().map_or_else(|| Err(stopped()), |(_, floats)| floats.lend(slot))
+    }
+
+    /// What the largest batch holds.
+    pub fn most_values(&self) -> usize {
+        self.most_values
+    }
+
+    /// Tell the threads to stop; a leader that waits for room in the queue or for a slot is released.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         let receiver = self.lock().take();
+        let lenders = self.lenders().take();
         if self.process != std::process::id() {
-            // The threads live in the parent, and one of them may have held the queue's lock when we were forked.
-            std::mem::forget(receiver);
+            // The threads live in the parent, and one of them may have held a queue's lock when we were forked.
+            std::mem::forget((receiver, lenders));
         }
+    }
+
+    fn lenders(&self) -> MutexGuard<'_, Option<(Lender<u8>, Lender<f32>)>> {
+        self.lenders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Batches>> {
@@ -115,13 +144,18 @@ impl Drop for BatchStream {
     }
 }
 
-/// Start the threads at an epoch and a position in it.
+fn stopped() -> Error {
+    Error::Argument("the stream was stopped".into())
+}
+
+/// Start the threads at an epoch and a position in it; where the consumer lends, batches wait for its slots.
 pub(super) fn start(
     maker: Maker,
     course: Course,
     settings: Settings,
     (number, first): (u32, usize),
     threads: usize,
+    lends: bool,
 ) -> Result<BatchStream> {
     let refused = |e: String| Error::Argument(format!("cannot start {threads} loader threads: {e}"));
     let pool = ThreadPoolBuilder::new()
@@ -132,13 +166,18 @@ pub(super) fn start(
     let (sender, receiver) = sync_channel(PREFETCH);
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
-    let (spare_bytes, spare_floats, spare_masks) = Default::default();
-    let filler = Filler { maker, course, settings, stop: stopped, pool, spare_bytes, spare_floats, spare_masks };
+    let most_values = settings.batch_size * 3 * course.most_pixels(settings);
+    // of the two kinds of values only one is ever asked for
+    let ((bytes, lend_bytes), (floats, lend_floats)) =
+        (Source::new(lends && !settings.as_floats), Source::new(lends && settings.as_floats));
+    let filler = Filler { maker, course, settings, stop: stopped, pool, bytes, floats, masks: Spare::default() };
     std::thread::Builder::new()
         .name("mamba-yolo-loader".into())
         .spawn(move || filler.run(number, first, &sender))
         .map_err(|e| refused(e.to_string()))?;
-    Ok(BatchStream { receiver: Mutex::new(Some(receiver)), stop, process: std::process::id() })
+    let lenders = Mutex::new(Some((lend_bytes, lend_floats)));
+    let receiver = Mutex::new(Some(receiver));
+    Ok(BatchStream { receiver, lenders, stop, process: std::process::id(), most_values })
 }
 
 struct Filler {
@@ -147,9 +186,9 @@ struct Filler {
     settings: Settings,
     stop: Arc<AtomicBool>,
     pool: ThreadPool,
-    spare_bytes: Spare<u8>,
-    spare_floats: Spare<f32>,
-    spare_masks: Spare<u8>,
+    bytes: Source<u8>,
+    floats: Source<f32>,
+    masks: Spare<u8>,
 }
 
 impl Filler {
@@ -182,7 +221,7 @@ impl Filler {
         let at = positions.start;
         let count = positions.len();
         let (images, made) = if self.settings.as_floats {
-            let mut images = self.spare_floats.take(count * slot)?;
+            let mut images = self.floats.take(count * slot)?;
             let make = |bytes: &mut Vec<u8>, (k, out): (usize, &mut [f32])| {
                 let made = self.make(&epoch.ticket(at + k), size, bytes);
                 out.iter_mut().zip(bytes).for_each(|(out, &mut byte)| *out = f32::from(byte) / 255.0);
@@ -192,7 +231,7 @@ impl Filler {
             let made: Vec<_> = self.pool.install(|| slots.map_init(|| vec![0; slot], make).collect());
             (Pixels::Floats(images), made)
         } else {
-            let mut images = self.spare_bytes.take(count * slot)?;
+            let mut images = self.bytes.take(count * slot)?;
             let slots = images.par_chunks_mut(slot).enumerate();
             let made =
                 self.pool.install(|| slots.map(|(k, out)| self.make(&epoch.ticket(at + k), size, out)).collect());
@@ -211,7 +250,7 @@ impl Filler {
     /// Masks of all objects of a batch whose pictures have (height, width) pixels.
     fn draw(&self, targets: &[Target], size: (usize, usize)) -> Result<Lent<u8>> {
         let size = (size.0 / MASK_STRIDE, size.1 / MASK_STRIDE);
-        let mut masks = self.spare_masks.take(targets.len() * size.0 * size.1)?;
+        let mut masks = self.masks.take(targets.len() * size.0 * size.1)?;
         let drawn = masks.par_chunks_mut(size.0 * size.1).zip(targets);
         self.pool.install(|| drawn.for_each(|(mask, target)| draw_mask(&target.rings, &target.above, size, mask)));
         Ok(masks)

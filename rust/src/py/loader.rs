@@ -9,11 +9,11 @@ use std::time::Duration;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
-use super::arrays::to_array;
+use super::arrays::{slot_of, to_array};
 use crate::augment::{MASK_STRIDE, Ranges};
 use crate::error::Error;
 use crate::loader::{
-    Batch, BatchStream, Course, Index, Keep, Kind, Outlines, Pipeline, Pixels, Running, Settings, Target,
+    Batch, BatchStream, Course, Index, Keep, Kind, Outlines, Partners, Pipeline, Pixels, Running, Settings, Target,
 };
 
 /// How long the interpreter waits before it looks for Ctrl-C.
@@ -48,9 +48,10 @@ pub(super) struct PyPipeline(Pipeline);
 
 #[pymethods]
 impl PyPipeline {
-    /// `keep` is None, "ram" or the path of a cache file; `kind` is "train", "square" or "rect".
+    /// `keep` is None, "ram" or the path of a cache file; `kind` is "train", "square" or "rect"; `partners` "recent" or
+    /// "uniform".
     #[new]
-    #[pyo3(signature = (rows, side, batch_size, *, kind, keep, as_floats, masks, skip, shard))]
+    #[pyo3(signature = (rows, side, batch_size, *, kind, partners, keep, as_floats, masks, skip, shard))]
     #[allow(clippy::too_many_arguments)] // one per setting, by name
     fn new(
         py: Python<'_>,
@@ -58,6 +59,7 @@ impl PyPipeline {
         side: usize,
         batch_size: usize,
         kind: &str,
+        partners: &str,
         keep: Option<PathBuf>,
         as_floats: bool,
         masks: bool,
@@ -71,17 +73,25 @@ impl PyPipeline {
             "rect" => Kind::Rect,
             _ => return Err(Error::Argument(format!("kind must be train, square or rect, got {kind}")).into()),
         };
+        let partners = match partners {
+            "recent" => Partners::Recent,
+            "uniform" => Partners::Uniform,
+            _ => return Err(Error::Argument(format!("partners must be recent or uniform, got {partners}")).into()),
+        };
         let keep = match keep {
             None => Keep::Nothing,
             Some(word) if word.as_os_str() == "ram" => Keep::Ram,
             Some(path) => Keep::Disk(path),
         };
-        let settings = Settings { side, batch_size, kind, as_floats, masks, skip, rank: shard.0, world: shard.1 };
+        let (rank, world) = shard;
+        let settings = Settings { side, batch_size, kind, partners, as_floats, masks, skip, rank, world };
         Ok(Self(py.detach(|| Pipeline::new(index, settings, &keep))?))
     }
 
     /// Start loading at (epoch, position); `ranges` are the numbers of `AugmentConfig` in its order, or None for
-    /// validation. Training goes on into the epochs after it.
+    /// validation. Training goes on into the epochs after it. Batches lie in slots that are lent to the stream, if it
+    /// `lends`.
+    #[pyo3(signature = (seed, at, ranges, close_epoch, threads, *, lends))]
     fn start(
         &self,
         seed: u64,
@@ -89,6 +99,7 @@ impl PyPipeline {
         ranges: Option<[f64; 15]>,
         close_epoch: Option<u32>,
         threads: usize,
+        lends: bool,
     ) -> PyResult<PyBatchStream> {
         let ranges = ranges.map(|values| {
             let [
@@ -126,7 +137,7 @@ impl PyPipeline {
                 multi_scale,
             }
         });
-        Ok(PyBatchStream(self.0.start(Course { seed, ranges, close_epoch }, at, threads)?))
+        Ok(PyBatchStream(self.0.start(Course { seed, ranges, close_epoch }, at, threads, lends)?))
     }
 
     /// (sample, reason) of each picture that could not be read and was skipped.
@@ -155,6 +166,21 @@ impl PyBatchStream {
                 Running::Waiting => py.check_signals()?,
             }
         }
+    }
+
+    /// What the largest batch holds.
+    fn most_values(&self) -> usize {
+        self.0.most_values()
+    }
+
+    /// Hand in a flat array that one batch is written to and that nobody else uses; batches take them in this order.
+    fn lend(&self, slot: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Some(slot) = slot_of::<u8>(slot) {
+            return Ok(self.0.lend_bytes(slot)?);
+        }
+        let refused =
+            || Error::Argument("a slot must be a flat, contiguous, writable array of uint8 or float32".into());
+        Ok(self.0.lend_floats(slot_of::<f32>(slot).ok_or_else(refused)?)?)
     }
 
     /// Stop the threads.
