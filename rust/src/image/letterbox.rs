@@ -3,7 +3,7 @@
 //! gain = min(H/h, W/w), at most 1 without `scale_up`; new side = round(side * gain), at least 1; the left and top
 //! pads are round(rest / 2 - 0.1), so an odd rest goes right and down.
 
-use super::Image;
+use super::View;
 use super::resize::resize_rows;
 use crate::cpu::{self, Level};
 use crate::simd::{Kernel, Vector, dispatch};
@@ -48,16 +48,24 @@ impl Letterbox {
 }
 
 /// Write the letterboxed picture as three planes of `target` (height, width) into `out`.
-pub fn letterbox_into(image: &Image, target: (usize, usize), place: Letterbox, out: &mut [u8]) {
+pub fn letterbox_into(image: View<'_>, target: (usize, usize), place: Letterbox, out: &mut [u8]) {
     // a level that is not there was refused when the module was imported
     let level = cpu::level().unwrap_or(Level::Scalar);
     let size = target.0 * target.1;
-    out.fill(PAD_VALUE);
+    let start = |y: usize| (place.top + y) * target.1 + place.left;
+    for plane in out.chunks_exact_mut(size) {
+        plane[..start(0)].fill(PAD_VALUE);
+        plane[start(place.height - 1) + place.width..].fill(PAD_VALUE);
+    }
     resize_rows(image, place.height, place.width, |y, row| {
-        let start = (place.top + y) * target.1 + place.left;
         let (red, rest) = out.split_at_mut(size);
         let (green, blue) = rest.split_at_mut(size);
-        let planes = [red, green, blue].map(|plane| &mut plane[start..][..place.width]);
+        let planes = [red, green, blue].map(|plane| {
+            if y > 0 {
+                plane[start(y - 1) + place.width..start(y)].fill(PAD_VALUE);
+            }
+            &mut plane[start(y)..][..place.width]
+        });
         dispatch(level, Split { row, planes });
     });
 }

@@ -49,6 +49,24 @@ pub struct Image {
     pub pixels: Vec<u8>,
 }
 
+impl Image {
+    /// The picture without its ownership.
+    pub fn view(&self) -> View<'_> {
+        View { height: self.height, width: self.width, pixels: &self.pixels }
+    }
+}
+
+/// An RGB picture whose pixels are somebody else's; as [`Image`].
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// height * width * 3 bytes.
+    pub pixels: &'a [u8],
+}
+
 /// What a header says before anything is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {

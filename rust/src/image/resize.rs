@@ -3,7 +3,7 @@
 //! `source = (target + 0.5) * scale - 0.5`. Weights have 11 bits and all sums are integers, so every machine gives
 //! the same bytes; at most 1 level from the exact value. Test: `tests/data/test_letterbox.py`.
 
-use super::Image;
+use super::{Image, View};
 use crate::cpu::{self, Level};
 use crate::simd::{Kernel, Vector, dispatch};
 
@@ -23,7 +23,7 @@ fn taps(source: usize, target: usize) -> Vec<(usize, i32)> {
 }
 
 /// The picture at another size.
-pub fn resize(image: &Image, height: usize, width: usize) -> Image {
+pub fn resize(image: View<'_>, height: usize, width: usize) -> Image {
     let mut pixels = vec![0; height * width * 3];
     resize_rows(image, height, width, |y, row| {
         pixels[y * width * 3..(y + 1) * width * 3].copy_from_slice(row);
@@ -32,7 +32,7 @@ pub fn resize(image: &Image, height: usize, width: usize) -> Image {
 }
 
 /// Call `store` with each row of the resized picture.
-pub(super) fn resize_rows(image: &Image, height: usize, width: usize, mut store: impl FnMut(usize, &[u8])) {
+pub(super) fn resize_rows(image: View<'_>, height: usize, width: usize, mut store: impl FnMut(usize, &[u8])) {
     let stride = image.width * 3;
     if (height, width) == (image.height, image.width) {
         image.pixels.chunks_exact(stride).enumerate().for_each(|(y, row)| store(y, row));

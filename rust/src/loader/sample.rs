@@ -87,7 +87,7 @@ impl Maker {
     fn letterboxed(&self, sample: usize, size: (usize, usize), slot: &mut [u8]) -> Result<Made> {
         let Tile { sample, image, original } = self.tiles.get(sample)?;
         let fit = Letterbox::within(original, self.side, size);
-        letterbox_into(&image, size, fit, slot);
+        letterbox_into(image.view(), size, fit, slot);
         if let Some(image) = Arc::into_inner(image) {
             give_back(image);
         }

@@ -140,7 +140,8 @@ impl Tiles {
     fn decode_resized(&self, sample: usize) -> Result<Tile> {
         let tile = self.decode(sample)?;
         let size = loading_size(self.settings, tile.original);
-        let image = if size == tile.original { tile.image } else { Arc::new(resize(&tile.image, size.0, size.1)) };
+        let image =
+            if size == tile.original { tile.image } else { Arc::new(resize(tile.image.view(), size.0, size.1)) };
         Ok(Tile { image, ..tile })
     }
 }

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use rayon::prelude::*;
 
 use crate::error::Error;
-use crate::image::{self, Image, Letterbox, Options};
+use crate::image::{self, Image, Letterbox, Options, View};
 use crate::threads;
 
 type Pixels<'py> = Bound<'py, PyArray3<u8>>;
@@ -58,23 +58,19 @@ pub(super) fn letterbox<'py>(
     width: usize,
     scale_up: bool,
 ) -> PyResult<(Pixels<'py>, f64, usize, usize)> {
-    let image = to_image(&pixels)?;
+    let array = pixels.as_array();
+    let (rows, columns, channels) = array.dim();
+    if channels != 3 || rows == 0 || columns == 0 {
+        let message = format!("image must have shape (H, W, 3) with H, W > 0, got ({rows}, {columns}, {channels})");
+        return Err(Error::Argument(message).into());
+    }
+    let contiguous = array.as_standard_layout();
+    let image = View { height: rows, width: columns, pixels: contiguous.as_slice().unwrap_or_default() };
     let (fit, out) = py.detach(|| {
         let fit = Letterbox::fit((image.height, image.width), (height, width), scale_up);
         let mut out = vec![0; 3 * height * width];
-        image::letterbox_into(&image, (height, width), fit, &mut out);
+        image::letterbox_into(image, (height, width), fit, &mut out);
         (fit, out)
     });
     Ok((out.into_pyarray(py).reshape([3, height, width])?, fit.gain, fit.left, fit.top))
-}
-
-fn to_image(pixels: &PyReadonlyArray3<'_, u8>) -> PyResult<Image> {
-    let array = pixels.as_array();
-    let (height, width, channels) = array.dim();
-    if channels != 3 || height == 0 || width == 0 {
-        let message = format!("image must have shape (H, W, 3) with H, W > 0, got ({height}, {width}, {channels})");
-        return Err(Error::Argument(message).into());
-    }
-    let pixels = array.as_slice().map_or_else(|| array.iter().copied().collect(), <[u8]>::to_vec);
-    Ok(Image { height, width, pixels })
 }
