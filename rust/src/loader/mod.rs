@@ -6,6 +6,7 @@
 
 mod cache;
 mod disk;
+mod guarded;
 mod planner;
 mod sample;
 mod slots;

@@ -4,10 +4,7 @@
 //! order through a bounded queue. In training it goes on from epoch to epoch, so that the first batches of the next one
 //! wait while the last of this one are in use. Dropping or stopping the stream stops all threads within one picture.
 
-use std::any::Any;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +13,7 @@ use std::time::Duration;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use super::guarded::guarded;
 use super::planner::{Course, Epoch};
 use super::sample::{Made, Maker};
 use super::slots::{Lender, Slot, Source};
@@ -265,20 +263,6 @@ impl Filler {
     }
 }
 
-/// What `make` returns for a file; a panic becomes an error with the file's name.
-fn guarded<T>(file: &Path, make: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| {
-        let reason = format!("internal error in a loader thread: {}", words(&*panic));
-        Err(Error::Image { path: file.display().to_string(), reason })
-    })
-}
-
-/// What a panic said.
-fn words(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
-
 fn assemble(images: Pixels, size: (usize, usize), made: Vec<Made>) -> Batch {
     let sample_index = made.iter().map(|made| made.sample as i64).collect();
     let letterbox = made.iter().map(|made| made.letterbox).collect();
@@ -286,24 +270,4 @@ fn assemble(images: Pixels, size: (usize, usize), made: Vec<Made>) -> Batch {
     let batch_index = counted.flat_map(|(k, made)| std::iter::repeat_n(k as i64, made.targets.len())).collect();
     let targets = made.into_iter().flat_map(|made| made.targets).collect();
     Batch { images, size, targets, batch_index, sample_index, letterbox, masks: None }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::guarded;
-    use crate::error::Result;
-
-    #[test]
-    fn a_panic_in_a_thread_is_an_error_that_names_the_file() {
-        for text in ["no such row", "row 7"] {
-            let error = guarded(Path::new("a/b.jpg"), || -> Result<()> { panic!("{text}") }).unwrap_err().to_string();
-            assert!(error.contains("a/b.jpg") && error.contains("internal error in a loader thread"), "{error}");
-            assert!(error.contains(text), "{error}");
-        }
-        let error = guarded(Path::new("b.jpg"), || -> Result<()> { std::panic::panic_any(7) }).unwrap_err();
-        assert!(error.to_string().contains("no message"), "{error}");
-        assert_eq!(guarded(Path::new("c.jpg"), || Ok(3)).unwrap(), 3);
-    }
 }
