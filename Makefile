@@ -8,7 +8,7 @@ CUDA_KERNELS := $(if $(filter Darwin,$(shell uname)),,python/mamba_yolo/ops/cuda
 RUST_SOURCES := Cargo.toml Cargo.lock rust/Cargo.toml $(shell find rust/src -name '*.rs')
 
 .DEFAULT_GOAL := help
-.PHONY: help install build demo test test-rust test-python fuzz lint types fmt accuracy accuracy-masks bench bench-peers weights wheel wheel-check clean
+.PHONY: help install build demo test test-rust test-python fuzz mutants lint types fmt accuracy accuracy-masks bench bench-peers weights wheel wheel-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ test-python: build
 SECONDS ?= 60
 fuzz: build ## Damage pictures, labels, masks, boxes and checkpoints, SECONDS=60 each
 	cd tests && ../$(BIN)/python -m fuzz $(SECONDS)
+
+mutants: build ## Break the CUDA kernels in 300 ways and see what their tests tell, 20 minutes
+	cd tests && ../$(BIN)/python -m kernels.mutants
 
 lint: build ## Check style: ruff, rustfmt, clippy, import layers
 	$(BIN)/ruff check .

@@ -27,7 +27,10 @@ MAPS = [  # B, H, W, D, R, N
     (1, 160, 160, 64, 2, 16),
     (2, 9, 5, 24, 3, 20),
     (1, 6, 6, 1152, 36, 16),
-    (34, 4, 6, 512, 16, 16),  # fills a GPU of 132 processors: scan_sweep
+    (16, 4, 8, 512, 16, 16),  # on a GPU of 132 processors scan_sweep32, the next ones 16, 8 and 4
+    (8, 20, 20, 512, 16, 16),
+    (16, 8, 4, 128, 4, 16),
+    (3, 8, 8, 320, 5, 16),
     (70, 3, 3, 8, 1, 5),
 ]
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}  # of the largest value

@@ -63,6 +63,24 @@ DEVICE void store_bits(float* p, float x) {
     asm volatile("{ .reg .u64 g; cvta.to.global.u64 g, %0; st.global.f32 [g], %1; }" ::"l"(p), "f"(x));
 }
 
+// What this block stored before a barrier, or 0 when it is not wanted: no branch, around which registers would be copied.
+DEVICE float load_stored(const float* p, bool wanted) {
+    float x;
+    asm volatile(
+        "{ .reg .u64 g; .reg .pred w; setp.ne.u32 w, %2, 0; cvta.to.global.u64 g, %1; mov.f32 %0, 0f00000000; "
+        "@w ld.global.f32 %0, [g]; }"
+        : "=f"(x)
+        : "l"(p), "r"((unsigned)wanted));
+    return x;
+}
+
+// The compiler forgets that the factors have 32 bits where it takes their extension out of a loop.
+DEVICE unsigned long long multiply_wide(unsigned a, unsigned b) {
+    unsigned long long product;
+    asm("mul.wide.u32 %0, %1, %2;" : "=l"(product) : "r"(a), "r"(b));
+    return product;
+}
+
 // 8 or 16 bytes at an aligned address.
 DEVICE void load2(const float* p, float (&v)[2]) {
     float2 q = *reinterpret_cast<const float2*>(p);
@@ -95,6 +113,5 @@ DEVICE int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 // Element of a table whose rows are `bytes` apart: one instruction where an index in elements takes three.
 template <class T> DEVICE T* at_row(T* base, int row, int bytes) {
-    unsigned long long start = reinterpret_cast<unsigned long long>(base);
-    return reinterpret_cast<T*>(start + (unsigned long long)(unsigned)row * (unsigned)bytes);
+    return reinterpret_cast<T*>(reinterpret_cast<unsigned long long>(base) + multiply_wide(row, bytes));
 }

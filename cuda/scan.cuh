@@ -8,7 +8,6 @@ enum {
     TILE = 32,     // tokens staged at a time by the sweeps
     STATES = 16,   // states of a block; more than 16 are shared out among blocks
     CHUNK = 16,    // tokens between checkpoints
-    LANES = 4,     // of scan_forward that share a channel
 };
 #define LOG2_E 1.4426950408889634f
 #define LN_2 0.6931471805599453f
@@ -77,32 +76,37 @@ template <class T, class Arguments> DEVICE Rows<T> open_rows(const Arguments& a,
             a.directions * length * (int)sizeof(T)};
 }
 
-// B, times `scale`, and C of TOKENS tokens into bc [TOKENS][B 16 | C 16]; zero for states beyond N.
-template <int TOKENS, class T, class Arguments>
-DEVICE void stage_states(const Arguments& a, int plane, Rows<T> rows, const int* tokens, float scale, float* bc) {
-    int lane = threadIdx.x % 32, state = plane * STATES + lane % STATES;
+// B, times `scale`, and C of TOKENS tokens into bc [TOKENS][B 16 | C 16]; zero for states beyond N. By so many threads, each of
+// which asks for 4 AT_ONCE values before it waits.
+template <int TOKENS, int AT_ONCE, class T, class Arguments>
+DEVICE void stage_states(const Arguments& a, unsigned thread, unsigned threads, int plane, Rows<T> rows, const int* tokens,
+                         float scale, float* bc) {
+    int lane = thread % 32, first = thread / 32 * 4, apart = threads / 8, state = plane * STATES + lane % STATES;
     const T* row = rows.first + a.rank + min(state, a.states - 1) + lane / STATES * a.states;
     float factor = state < a.states ? lane < STATES ? scale : 1.0f : 0.0f;
+    tokens += first, bc += first * 2 * STATES + lane;
 #pragma unroll 1
-    for (int t = threadIdx.x / 32 * 4; t < TOKENS; t += blockDim.x / 8) {
-        int token[4];
-        float v[4];
-        load4(tokens + t, token);
+    for (int t = first; t < TOKENS; t += AT_ONCE * apart, tokens += AT_ONCE * apart, bc += AT_ONCE * apart * 2 * STATES) {
+        float v[AT_ONCE][4];
 #pragma unroll
-        for (int j = 0; j < 4; ++j) v[j] = load(at_row(row, token[j], rows.bytes));
+        for (int i = 0; i < AT_ONCE; ++i) {
+            int token[4];
+            load4(tokens + i * apart, token);
+            for (int j = 0; j < 4; ++j) v[i][j] = load(at_row(row, token[j], rows.bytes));
+        }
 #pragma unroll
-        for (int j = 0; j < 4; ++j) bc[(t + j) * 2 * STATES + lane] = factor * v[j];
+        for (int i = 0; i < AT_ONCE; ++i)
+            for (int j = 0; j < 4; ++j) bc[(i * apart + j) * 2 * STATES] = factor * v[i][j];
     }
 }
 
-// dt of TOKENS tokens, rank r of token t at dt[r * rank_pitch + t * token_pitch].
+// dt of TOKENS tokens, rank r of token thread % TOKENS at dt[r * pitch + place].
 template <int TOKENS, class T>
-DEVICE void stage_dt(int rank, Rows<T> rows, const int* tokens, int rank_pitch, int token_pitch, float* dt) {
-    int t = threadIdx.x % TOKENS;
-    const T* row = at_row(rows.first, tokens[t], rows.bytes);
+DEVICE void stage_dt(unsigned thread, unsigned threads, int rank, Rows<T> rows, const int* tokens, int pitch, int place,
+                     float* dt) {
+    const T* row = at_row(rows.first, tokens[thread % TOKENS], rows.bytes);
 #pragma unroll 1
-    for (int r = threadIdx.x / TOKENS; r < rank; r += blockDim.x / TOKENS)
-        dt[r * rank_pitch + t * token_pitch] = load(row + r);
+    for (int r = thread / TOKENS; r < rank; r += threads / TOKENS) dt[r * pitch + place] = load(row + r);
 }
 
 // COUNT states of a thread's channel, times log2 e; 0 beyond N.
@@ -118,6 +122,11 @@ template <class Arguments> DEVICE i64 summary_at(const Arguments& a, Part part, 
 }
 template <class Arguments> DEVICE i64 state_at(const Arguments& a, Part part, i64 row) {
     return (row * a.states + part.state) * a.channels + part.channel;
+}
+
+// What skips the scan, of a direction and channel; the first states' alone.
+template <class Arguments> DEVICE float skip_of(const Arguments& a, Part part) {
+    return part.plane ? 0.0f : a.skip[part.direction * a.channels + part.channel];
 }
 
 // The states of a thread, which lie D apart.
@@ -143,4 +152,17 @@ DEVICE void fold(const Arguments& a, Part part, int from, int count, int stride,
         for (int n = 0; n < COUNT; ++n, end += a.channels)
             h[n] = fmaf(exp2_fast(step * A[n]), h[n], n < left ? *end : 0.0f);
     }
+}
+
+// The sum over a thread and the one `lanes` away: of a where the lower one asks, of b where the upper.
+DEVICE float sum_of_two(float a, float b, int lanes) {
+    bool upper = threadIdx.x & lanes;
+    return (upper ? b : a) + __shfl_xor_sync(~0u, upper ? a : b, lanes);
+}
+
+// Of as many sums over the threads that share a channel as there are such threads, the one with this thread's number.
+DEVICE float sum_over_lanes(const float (&y)[1]) { return y[0]; }
+DEVICE float sum_over_lanes(const float (&y)[2]) { return sum_of_two(y[0], y[1], 1); }
+DEVICE float sum_over_lanes(const float (&y)[4]) {
+    return sum_of_two(sum_of_two(y[0], y[1], 1), sum_of_two(y[2], y[3], 1), 2);
 }

@@ -14,7 +14,7 @@ template <class T> DEVICE void scan_adjoint(const ScanBackward& a, float* shared
     float carry[STATES] = {}, A[STATES], total = 0.0f;
     load_A(a, part, LOG2_E, A);
     for (int t0 = begin + (end - 1 - begin) / TILE * TILE; t0 >= begin; t0 -= TILE) {
-        stage(a, part.direction, part.plane, rows, staged, t0);
+        stage(a, blockDim.x, part.direction, part.plane, rows, staged, t0);
 #pragma unroll 1
         for (int g = TILE - GROUP; g >= 0; g -= GROUP) {
             float s[GROUP];

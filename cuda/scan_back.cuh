@@ -19,12 +19,14 @@ template <int TOKENS, int THREADS, int MORE = 0> struct Staged {
 
 // The rows of the tokens from `t` on; nobody may still read those before.
 template <class T, int TOKENS, int THREADS, int MORE>
-DEVICE void stage(const ScanBackward& a, int direction, int plane, Rows<T> rows, Staged<TOKENS, THREADS, MORE> staged, int t) {
+DEVICE void stage(const ScanBackward& a, unsigned threads, int direction, int plane, Rows<T> rows,
+                  Staged<TOKENS, THREADS, MORE> staged, int t) {
     __syncthreads();
     if (threadIdx.x < TOKENS) staged.tokens()[threadIdx.x] = token_at(a, direction, t + (int)threadIdx.x);
     __syncthreads();
-    stage_states<TOKENS>(a, plane, rows, staged.tokens(), 1.0f, staged.bc());
-    stage_dt<TOKENS>(a.rank, rows, staged.tokens(), staged.PITCH, 1, staged.dt(0));
+    unsigned thread = threadIdx.x;
+    stage_states<TOKENS, 1>(a, thread, threads, plane, rows, staged.tokens(), 1.0f, staged.bc());
+    stage_dt<TOKENS>(thread, threads, a.rank, rows, staged.tokens(), staged.PITCH, thread % TOKENS, staged.dt(0));
     __syncthreads();
 }
 

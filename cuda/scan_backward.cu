@@ -114,7 +114,7 @@ DEVICE void four_states(const ScanBackward& a, const Place<T>* place, Own thread
                         int chunk, int count, int left, Tokens& k) {
     const float* A_row = at_row(place->A, thread.channel, a.states * 4) + q * BLOCK;
     const float* saved = at_row(place->saved, chunk * a.states + q * BLOCK, a.channels * 4) + thread.channel;
-    float A[BLOCK], start[BLOCK], g[BLOCK], dA[BLOCK], h[CHUNK][BLOCK];
+    float A[BLOCK], start[BLOCK], g[BLOCK], dA[BLOCK] = {}, h[CHUNK][BLOCK];
     int own = (q * CHANNELS + threadIdx.x) * BLOCK;
 #pragma unroll
     for (int n = 0; n < BLOCK; ++n) {
@@ -122,7 +122,6 @@ DEVICE void four_states(const ScanBackward& a, const Place<T>* place, Own thread
         start[n] = n < left ? *at_row(saved, n, a.channels * 4) : 0.0f;
     }
     load4(scratch.adjoint + own, g);
-    load4(scratch.dA + own, dA);
 #pragma unroll
     for (int t = 0; t < CHUNK; ++t) {
         float B[BLOCK];
@@ -159,6 +158,9 @@ DEVICE void four_states(const ScanBackward& a, const Place<T>* place, Own thread
         __syncthreads();
     }
     store4(scratch.adjoint + own, g);
+    float before[BLOCK];
+    load4(scratch.dA + own, before);  // not earlier: registers are short
+    for (int n = 0; n < BLOCK; ++n) dA[n] += before[n];
     store4(scratch.dA + own, dA);
 }
 
@@ -193,12 +195,13 @@ DEVICE void back_project(const ScanBackward& a, const Place<T>* place, Tile stag
     }
 }
 
-// Gradients of x and of the steps' projection; the sum of these over the chunk.
+// Gradients of x, the skip's included, and of the steps' projection; the sum of these over the chunk.
 template <class T>
 DEVICE float finish_tokens(const ScanBackward& a, const Place<T>* place, Own own, Tile staged, Scratch scratch,
                            int count, const Tokens& k) {
     Place<T> p = *place;
-    float dv[CHUNK], sum = 0.0f;
+    float dv[CHUNK], sum = 0.0f, skip = 0.0f;
+    if (p.plane == 0) skip = load(a.skip + (p.direction + 1) * a.channels - p.channels + own.channel);
 #pragma unroll
     for (int t = 0; t < CHUNK; ++t) {
         bool live = t < own.count;
@@ -208,7 +211,7 @@ DEVICE float finish_tokens(const ScanBackward& a, const Place<T>* place, Own own
         dv[t] = live ? slope * fmaf(u, k.gB[t], LN_2 * k.gA[t]) : 0.0f;
         sum += dv[t];
         scratch.products[t * DV_PITCH + threadIdx.x] = dv[t];
-        if (live) store(at_row(p.du + own.channel, token, a.channels * 4), k.s[t] * k.gB[t]);
+        if (live) store(at_row(p.du + own.channel, token, a.channels * 4), fmaf(skip, k.dy[t], k.s[t] * k.gB[t]));
         if (live && p.ddelta) store(at_row(p.ddelta + own.channel, token, a.channels * 4), dv[t]);
     }
     back_project(a, place, staged, scratch, count, dv);
@@ -273,7 +276,7 @@ template <class T> DEVICE void scan_backward(const ScanBackward& a, float* share
         int count = min((int)CHUNK, place->end - chunk * CHUNK);
         int channels = place->channels, channel = min((int)threadIdx.x, channels - 1);
         Own own = {channel, (int)threadIdx.x < channels ? count : 0};
-        stage(a, place->direction, place->plane, place->rows, staged, chunk * CHUNK);
+        stage(a, CHANNELS, place->direction, place->plane, place->rows, staged, chunk * CHUNK);
         Tokens k;
         scratch.sums[CHANNELS + threadIdx.x] += read_tokens(a, place, own, staged, k);
         clear_others(a, place, staged, count);

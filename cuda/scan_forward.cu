@@ -5,6 +5,7 @@
 #include "scan.cuh"
 
 enum {
+    LANES = 4,             // threads that share a channel
     OWN = STATES / LANES,  // states of a thread
     SPAN = 8,              // tokens whose steps are projected together
     TURNS = SPAN / LANES,  // of them, a thread's
@@ -22,6 +23,7 @@ template <class T> struct Channel {
     const T* x;      // of token 0
     const T* delta;  // of token 0, or null
     float bias;      // times log2 e
+    float skip;
     float A[OWN];
 };
 
@@ -38,7 +40,7 @@ template <class T> DEVICE Channel<T> open_channel(const ScanForward& a, Part par
         staged.weight[r] = r < a.rank ? LOG2_E * a.dt_weight[(i64)row * a.rank + r] : 0.0f;
     for (int i = threadIdx.x; i < TILE * staged.pitch; i += blockDim.x) staged.dt[i] = 0.0f;
     Channel<T> c = {static_cast<const T*>(a.x) + start, a.delta ? static_cast<const T*>(a.delta) + start : nullptr,
-                    LOG2_E * a.dt_bias[row]};
+                    LOG2_E * a.dt_bias[row], skip_of(a, part)};
     load_A(a, part, 1.0f, c.A);
     return c;
 }
@@ -79,14 +81,6 @@ DEVICE void steps_of(const ScanForward& a, const Channel<T>& c, Staged staged, c
     }
 }
 
-// Of four sums to be taken over four threads, the one with this thread's number.
-DEVICE float sum_of_quad(const float (&y)[LANES]) {
-    bool odd = threadIdx.x & 1, upper = threadIdx.x & 2;
-    float low = (odd ? y[1] : y[0]) + __shfl_xor_sync(~0u, odd ? y[0] : y[1], 1);
-    float high = (odd ? y[3] : y[2]) + __shfl_xor_sync(~0u, odd ? y[2] : y[3], 1);
-    return (upper ? high : low) + __shfl_xor_sync(~0u, upper ? low : high, 2);
-}
-
 // LANES tokens: advance the states; C . h of this thread's token.
 template <bool SUMMARY> DEVICE float advance(const float* bc, const float (&A)[OWN], float s, float su, float (&h)[OWN]) {
     float y[LANES];
@@ -102,7 +96,7 @@ template <bool SUMMARY> DEVICE float advance(const float* bc, const float (&A)[O
             if (!SUMMARY) y[j] = fmaf(C[n], h[n], y[j]);
         }
     }
-    return SUMMARY ? 0.0f : sum_of_quad(y);
+    return SUMMARY ? 0.0f : sum_over_lanes(y);
 }
 
 template <class T, bool SUMMARY> DEVICE void scan(const ScanForward& a, float* shared) {
@@ -125,24 +119,24 @@ template <class T, bool SUMMARY> DEVICE void scan(const ScanForward& a, float* s
         const int* tokens = staged.tokens + here;
         if (threadIdx.x < TILE)
             staged.tokens[(here ^ TILE) + threadIdx.x] = token_at(a, part.direction, t0 + TILE + (int)threadIdx.x);
-        stage_states<TILE>(a, part.plane, rows, tokens, LN_2, staged.bc);
-        stage_dt<TILE>(a.rank, rows, tokens, 1, staged.pitch, staged.dt);
+        stage_states<TILE, 1>(a, threadIdx.x, blockDim.x, part.plane, rows, tokens, LN_2, staged.bc);
+        stage_dt<TILE>(threadIdx.x, blockDim.x, a.rank, rows, tokens, 1, threadIdx.x % TILE * staged.pitch, staged.dt);
         __syncthreads();
         for (int t = 0; t < TILE && t0 + t < end; t += CHUNK) {
             if (!SUMMARY && a.checkpoints)
                 save(a, part, a.checkpoints + state_at(a, part, (i64)sequence * chunks + (t0 + t) / CHUNK), h);
 #pragma unroll 1
             for (int g = t; g < t + CHUNK; g += SPAN) {
-                float s[TURNS], su[TURNS];
+                float s[TURNS], su[TURNS], skipped[TURNS];
                 steps_of(a, c, staged, tokens, g, s);
 #pragma unroll
-                for (int j = 0; j < TURNS; ++j) su[j] = s[j] * u[j], total += s[j];
+                for (int j = 0; j < TURNS; ++j) su[j] = s[j] * u[j], skipped[j] = c.skip * u[j], total += s[j];
                 load_turns(c.x, staged.tokens + (here + g + SPAN) % (2 * TILE), bytes, u);
 #pragma unroll
                 for (int j = 0; j < TURNS; ++j) {
                     int at = g + j * LANES;
                     const float* bc = staged.bc + at * 2 * STATES + lane * OWN;
-                    float sum = advance<SUMMARY>(bc, c.A, s[j], su[j], h);
+                    float sum = skipped[j] + advance<SUMMARY>(bc, c.A, s[j], su[j], h);
                     if (!SUMMARY && part.live && t0 + at + lane < end)
                         store(at_row(y, tokens[at + lane], a.channels * 4), sum);
                 }

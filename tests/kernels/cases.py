@@ -81,51 +81,37 @@ class Case:
         return address, lambda: torch.from_numpy(view.copy()).view(self.dtype)
 
 
-def merge(case: Case, parts: np.ndarray, values: torch.Tensor, **how: int) -> torch.Tensor:
-    """scan_merge of parts."""
-    with Machine("scan_merge.cu", how.pop("build", "plain")) as machine:
-        address, read = case.stream(machine, "out", (case.B, case.L, case.D))
-        pointers = (
-            machine.put("parts", parts),
-            machine.put("values", raw(values)),
-            machine.put("skip", raw(case.tensors[6])),
-        )
-        tokens = case.B * case.L
-        arguments = structure("ScanMerge")(*pointers, address, tokens, case.D, case.K, case.M * case.K, 0)
-        machine.launch(f"scan_merge_{case.suffix}", arguments, ceil_div(tokens, 4), 128, 0, **how)
-        return read()
-
-
 def add(parts: np.ndarray, suffix: str, build: str = "plain", **how: int) -> torch.Tensor:
     """scan_sum over the first axis of parts."""
     with Machine("scan_sum.cu", build) as machine:
         count = parts[0].size
         address, view = machine.room("out", parts.shape[1:], np.float32 if suffix == "f32" else np.int16)
         arguments = structure("ScanSum")(machine.put("parts", parts), address, count, count, len(parts), 0)
-        machine.launch(f"scan_sum_{suffix}", arguments, ceil_div(count, 128), 128, 0, **how)
+        machine.launch(f"scan_sum_{suffix}", arguments, ceil_div(count, 512), 128, 0, **how)
         return torch.from_numpy(view.copy()).view(DTYPES[suffix])
 
 
 def forward(
-    case: Case, build: str = "plain", save: bool = True, sweep: bool = False, **how: int
+    case: Case, build: str = "plain", save: bool = True, sweep: int = 0, **how: int
 ) -> tuple[torch.Tensor, np.ndarray | None]:
-    """y and checkpoints, by scan_forward or by scan_sweep."""
+    """y and checkpoints, by scan_forward or by scan_sweep with so many states of a thread."""
     with Machine("scan_sweep.cu" if sweep else "scan_forward.cu", build) as machine:
-        pointers = case.inputs(machine)[:6]
+        pointers = case.inputs(machine)
         summaries = case.B, case.K, case.S - 1
         ends = machine.room("ends", (*summaries, case.N, case.D))[0] if case.S > 1 else None
         steps = machine.room("steps", (*summaries, case.D))[0] if case.S > 1 else None
-        parts, parts_view = machine.room("parts", (case.M, case.K, case.B, case.L, case.D))
+        planes = 2 if sweep else case.M * case.K
+        parts, parts_view = machine.room("parts", (planes, case.B, case.L, case.D))
         states = (case.B, case.K, ceil_div(case.L, 16), case.N, case.D)
         checkpoints, view = machine.room("checkpoints", states) if save else (None, None)
         arguments = structure("ScanForward")(*pointers, ends, steps, parts, checkpoints, *case.sizes())
         if sweep:
-            threads = 64 if case.D % 128 == 0 else 32
-            blocks, shared = case.B * case.K * case.D // (2 * threads), 4 * (1088 + case.R * 164)
-            machine.launch(f"scan_sweep_{case.suffix}", arguments, blocks, threads, shared, **how)
+            channels = 4 * sweep
+            blocks, shared = case.B * 2 * case.D // channels, 8 * (1088 + case.R * (36 + channels))
+            machine.launch(f"scan_sweep{sweep}_{case.suffix}", arguments, blocks, 128, shared, **how)
         else:
             run_segments(case, machine, arguments, **how)
-        return merge(case, parts_view, case.tensors[0], build=build, **how), None if view is None else view.copy()
+        return add(parts_view, case.suffix, build, **how), None if view is None else view.copy()
 
 
 def run_segments(case: Case, machine: Machine, arguments: ctypes.Structure, **how: int) -> None:
@@ -148,7 +134,7 @@ def backward(case: Case, checkpoints: np.ndarray, build: str = "plain", **how: i
         summaries, tiles, K, D = (case.B, case.K, case.S - 1), ceil_div(case.D, 64), case.K, case.D
         ends, ends_view = early.room("ends", (*summaries, case.N, D))
         steps, steps_view = early.room("steps", (*summaries, D))
-        inputs = lambda m: [m.put("dy", raw(case.dy)), *case.inputs(m)[:6], m.put("checkpoints", checkpoints)]  # noqa: E731
+        inputs = lambda m: [m.put("dy", raw(case.dy)), *case.inputs(m), m.put("checkpoints", checkpoints)]  # noqa: E731
         if case.S > 1:
             arguments = structure("ScanBackward")(*inputs(early), ends, steps, 0, 0, 0, 0, *case.sizes())
             early_tiles = ceil_div(D, 128)
@@ -156,7 +142,7 @@ def backward(case: Case, checkpoints: np.ndarray, build: str = "plain", **how: i
             blocks, shared = case.B * K * (case.S - 1) * case.M * early_tiles, 4 * (1056 + 164 * case.R)
             early.launch(f"scan_adjoint_{case.suffix}", arguments, blocks, threads, shared, **how)
             ends, steps = machine.put("ends", ends_view), machine.put("steps", steps_view)
-        parts, parts_view = machine.room("parts", (case.M, K, case.B, case.L, D))
+        parts, parts_view = machine.room("parts", (case.M * K, case.B, case.L, D))
         ddelta, ddelta_view = machine.room("ddelta", (case.M, case.B, case.L, D))
         dproj, dproj_view = machine.room("dproj", (case.M * tiles, case.B, case.L, K * case.P))
         width = K * D * (case.N + case.R + 2)
@@ -170,7 +156,7 @@ def backward(case: Case, checkpoints: np.ndarray, build: str = "plain", **how: i
         sizes = [K * D * n for n in (case.N, case.R, 1, 1)]
         dA, dweight, dbias, dskip = add(parameters_view, "f32", build, **how).split(sizes)
         return {
-            "dx": merge(case, parts_view, case.dy, build=build, **how),
+            "dx": add(parts_view, case.suffix, build, **how),
             **({"ddelta": add(ddelta_view, case.suffix, build, **how)} if given else {}),
             "dproj": add(dproj_view, case.suffix, build, **how),
             "ddt_weight": dweight.reshape(K, D, case.R),

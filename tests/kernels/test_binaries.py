@@ -103,6 +103,14 @@ def test_a_large_archive_is_refused(builder, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["one.cu"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="torch brings NVRTC 13 on Linux alone")
+@pytest.mark.parametrize("unit", ["norm_gate", "scan_adjoint"])  # together all headers; the others take minutes
+def test_the_compiler_of_torch_takes_the_sources(builder, unit):
+    compiler, sources = Nvrtc(installed("nvidia-cuda-nvrtc")), builder.read_sources(ROOT / "cuda")
+    ptx = compiler.compile(f"{unit}.cu", sources, "compute_90").code
+    assert re.findall(rb"\.entry (\w+)", ptx) == [name.encode() for name in Images().units[unit]]
+
+
 def test_compile_errors_name_file_and_line(nvrtc):
     with pytest.raises(CompileError, match=r"NVRTC 12\.9 on one\.cu for sm_90: one\.cu\(2\): error: identifier \"b\""):
         nvrtc.compile("one.cu", {"one.cu": SOURCE.replace("a.p", "b.p")}, "sm_90")

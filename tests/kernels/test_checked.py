@@ -30,9 +30,10 @@ def test_every_access_is_allowed(shape, segment_tokens, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["f32", "bf16"])
-def test_every_access_of_the_sweep_is_allowed(suffix):
-    case = Case(suffix, height=2, width=36, channels=128, rank=3, batch=1)
-    assert torch.equal(forward(case, "check", sweep=True)[0], forward(case, sweep=True)[0])
+@pytest.mark.parametrize(("sweep", "width"), [(32, 40), (16, 40), (8, 48), (4, 48)])
+def test_every_access_of_a_sweep_is_allowed(suffix, sweep, width):
+    case = Case(suffix, height=2, width=width, channels=4 * sweep, rank=3, batch=1)
+    assert torch.equal(forward(case, "check", sweep=sweep)[0], forward(case, sweep=sweep)[0])
 
 
 FAULTS = {
@@ -50,21 +51,27 @@ FAULTS = {
     ),
     "next tile's tokens over this tile's": (
         "scan_sweep.cu",
-        "(here ^ TILE) + threadIdx",
-        "here + threadIdx",
+        "(here ^ TILE) + thread]",
+        "here + thread]",
         "race in 'shared",
     ),
-    "weights of a pair": ("scan_sweep.cu", "PITCH + PAIR * threadIdx.x", "PITCH + threadIdx.x", "race in 'shared"),
+    "weights of another channel": ("scan_sweep.cu", "HALF / W::LANES * W::PAIR;", "HALF / 8;", "race in 'shared"),
+    "tokens that the other direction has still to leave": (
+        "scan_sweep.cu",
+        "t0 >= middle &&",
+        "t0 + TILE >= middle &&",
+        "race in 'parts'|never written",
+    ),
     "step of another thread": ("scan_forward.cu", "(~0u, s, j, LANES)", "(0xfu, s, j, LANES)", "not in its own mask"),
     "tail of the map": ("scan.cuh", "    t = min(t, a.length - 1);\n", "", "past the end"),
     "channel beyond the last": ("scan_forward.cu", "part.live && t0 + at", "t0 + at", "race in 'parts'|past the end"),
     "checkpoints not offset": (
         "scan.cuh",
-        "+ part.channel;\n}\n\n// The states",
-        ";\n}\n\n// The states",
+        "+ part.channel;\n}\n\n// What skips",
+        ";\n}\n\n// What skips",
         "race in 'checkpoints'",
     ),
-    "sum past the end": ("scan_sum.cu", "i >= a.count", "i > a.count", "0 bytes past the end of"),
+    "sum past the end": ("scan_sum.cu", "i < a.count) sum", "i <= a.count) sum", "0 bytes past the end of"),
     "barrier before products are summed": (
         "scan_backward.cu",
         "        __syncthreads();\n        sum_products",
@@ -100,7 +107,7 @@ def run_checked(file, case, states, sequence, sequence_states):
         backward(case, states, "check")
         backward(sequence, sequence_states, "check")
     elif file == "scan_sweep.cu":
-        forward(Case(height=3, width=24, channels=128, rank=2, batch=1), "check", sweep=True)
+        forward(Case(height=3, width=32, channels=16, rank=2, batch=1), "check", sweep=4)
     elif file == "scan_sum.cu":
         add(np.ones((2, 37), np.float32), "f32", "check")
     else:
@@ -124,67 +131,97 @@ def test_planted_faults_are_found(fault, tmp_path, monkeypatch):
     assert re.search(r"\.cuh?:\d+: |line \d+", str(caught.value))
 
 
-@pytest.mark.parametrize(
-    ("kernel", "width", "D", "threads", "shared", "blocks_each"),
-    [("scan_forward", 9, 33, 96, 1088 + 4 * 56, 2), ("scan_sweep", 8, 64, 32, 1088 + 2 * 164, 1)],
-)
-def test_the_last_block_of_a_giant(kernel, width, D, threads, shared, blocks_each):
-    """Offsets beyond 2^32 bytes: 70,000 images, of which the last is run on memory that is never touched elsewhere."""
-    B, L, N, R, K, S = 70_000, 5 * width, 16, 2, 4, 1
-    P = R + 2 * N
-    with Machine(f"{kernel}.cu") as m:
-        make = lambda name, count: m.address(name, 4 * count, writable=True, initialised=True)  # noqa: E731
-        x, proj, parts = make("x", B * L * D), make("proj", B * L * K * P), make("parts", K * B * L * D)
-        parameters = [make("weights", K * D * n) for n in (R, 1, N)]
-        states = make("checkpoints", B * K * 3 * N * D)
-        ctypes.memmove(x + 4 * (B - 1) * L * D, (ctypes.c_float * (L * D))(*[1.0] * (L * D)), 4 * L * D)
+# Images, of which the last is run on memory that is never touched elsewhere: offsets beyond 2^31 elements.
+GIANT = 1_500_000
+GIANTS = [("scan_forward", 9, 33, 96, 1088 + 4 * 56, 8, 4)] + [
+    (f"scan_sweep{n}", 16, 4 * n, 128, 2 * (1088 + 2 * (36 + 4 * n)), 2, 2) for n in (32, 16, 8, 4)
+]
+
+
+def ones(address, count):
+    """Write ones, in float32."""
+    ctypes.memmove(address, (ctypes.c_float * count)(*[1.0] * count), 4 * count)
+
+
+def view(address, count):
+    """Floats at an address."""
+    return np.frombuffer((ctypes.c_char * (4 * count)).from_address(address), np.float32)
+
+
+def places(m, **counts):
+    """Addresses of so many floats each, zero."""
+    return [m.address(name, 4 * count, writable=True, initialised=True) for name, count in counts.items()]
+
+
+@pytest.mark.parametrize(("kernel", "width", "D", "threads", "shared", "blocks", "planes"), GIANTS)
+def test_the_last_blocks_of_a_giant(kernel, width, D, threads, shared, blocks, planes):
+    B, H, N, R, K = GIANT, 6 if planes == 2 else 5, 16, 2, 4
+    L = H * width
+    with Machine(f"{kernel.rstrip('0123456789')}.cu") as m:
+        x, proj, parts = places(m, x=B * L * D, proj=B * L * K * (R + 2 * N), parts=planes * B * L * D)
+        weight, bias, A, skip, states = places(
+            m, weight=K * D * R, bias=K * D, A=K * D * N, skip=K * D, checkpoints=B * K * -(-L // 16) * N * D
+        )
+        ones(x + 4 * (B - 1) * L * D, L * D)
+        ones(skip, K * D)
         arguments = structure("ScanForward")(
-            x, None, proj, *parameters, None, None, parts, states, B, L, D, N, R, K, 5, width, 1, S, 64, 0
+            *(x, None, proj, weight, bias, A, skip, None, None, parts, states),
+            *(B, L, D, N, R, K, H, width, 1, 1, 64, 0),
         )
-        ctypes.memset(parts + 4 * (K * B - 1) * L * D, 0xFF, 4 * L * D)
-        blocks = B * K * blocks_each
-        last = {"first": blocks - blocks_each, "count": blocks_each}
-        m.launch(f"{kernel}_f32", arguments, blocks, threads, 4 * shared, **last)
-        written = (ctypes.c_char * (4 * L * D)).from_address(parts + 4 * (K * B - 1) * L * D)
-        assert (np.frombuffer(written, np.float32) == 0).all()  # proj is zero there
+        last = parts + 4 * (planes * B - 1) * L * D
+        ctypes.memset(last, 0xFF, 4 * L * D)
+        m.launch(f"{kernel}_f32", arguments, B * blocks, threads, 4 * shared, first=(B - 1) * blocks)
+        assert (view(last, L * D) == K // planes).all()  # the skips alone: proj is zero
 
 
-def test_the_last_block_of_a_giant_backward():
-    B, L, D, N, R, K, S = 70_000, 45, 33, 16, 2, 4, 1
-    P, Q = R + 2 * N, K * D * (N + R + 2)
-    with Machine("scan_backward.cu") as m:
-        make = lambda name, count: m.address(name, 4 * count, writable=True, initialised=True)  # noqa: E731
-        inputs = [make("dy", B * L * D), make("x", B * L * D), None, make("proj", B * L * K * P)]
-        parameters = [make("weights", K * D * n) for n in (R, 1, N)]
-        states, parts = make("checkpoints", B * K * 3 * N * D), make("parts", K * B * L * D)
-        dproj, dparameters = make("dproj", B * L * K * P), make("dparameters", B * Q)
+@pytest.mark.parametrize("kernel", ["scan_backward", "scan_adjoint"])
+def test_the_last_block_of_a_giant_backward(kernel):
+    B, L, D, N, R, K = GIANT, 45, 33, 16, 2, 4
+    S = 2 if kernel == "scan_adjoint" else 1
+    Q = K * D * (N + R + 2)
+    with Machine(f"{kernel}.cu") as m:
+        dy, x, proj = places(m, dy=B * L * D, x=B * L * D, proj=B * L * K * (R + 2 * N))
+        weight, bias, A, skip = places(m, weight=K * D * R, bias=K * D, A=K * D * N, skip=K * D)
+        states, ends, steps = places(m, checkpoints=B * K * 3 * N * D, ends=B * K * N * D, steps=B * K * D)
+        parts, dproj, dparameters = places(m, parts=K * B * L * D, dproj=B * L * K * (R + 2 * N), dparameters=B * Q)
+        ones(dy + 4 * (B - 1) * L * D, L * D)
+        ones(skip, K * D)
         arguments = structure("ScanBackward")(
-            *inputs,
-            *parameters,
-            states,
-            None,
-            None,
-            parts,
-            None,
-            dproj,
-            dparameters,
-            B,
-            L,
-            D,
-            N,
-            R,
-            K,
-            5,
-            9,
-            1,
-            S,
-            64,
-            0,
+            *(dy, x, None, proj, weight, bias, A, skip, states, ends, steps, parts, None, dproj, dparameters),
+            *(B, L, D, N, R, K, 5, 9, 1, S, 32 if S == 2 else 64, 0),
         )
-        ctypes.memset(parts + 4 * (K * B - 1) * L * D, 0xFF, 4 * L * D)
+        if kernel == "scan_adjoint":
+            ones(proj + 4 * ((B - 1) * L * K * (R + 2 * N)), L * K * (R + 2 * N))
+            m.launch("scan_adjoint_f32", arguments, B * K, 64, 4 * (1056 + 164 * R), first=B * K - 1, count=1)
+            slope_sum = L - 32  # A is 0: what the second segment adds up
+            assert (view(ends + 4 * (B * K - 1) * N * D, N * D) == slope_sum).all()
+            return
+        last = parts + 4 * (K * B - 1) * L * D
+        ctypes.memset(last, 0xFF, 4 * L * D)
         m.launch("scan_backward_f32", arguments, B * K, 64, 4 * (6828 + 148 * R), first=B * K - 1, count=1)
-        last = np.frombuffer((ctypes.c_char * (4 * L * D)).from_address(parts + 4 * (K * B - 1) * L * D), np.float32)
-        assert (last == 0).all()
+        assert (view(last, L * D) == 1).all()  # the skip's alone
+
+
+def test_the_last_block_of_a_giant_sum():
+    count = 2**31 + 700
+    with Machine("scan_sum.cu") as m:
+        parts, out = places(m, parts=2 * count, out=count)
+        ones(parts + 4 * (2 * count - 188), 188)
+        blocks = -(-count // 512)
+        m.launch("scan_sum_f32", structure("ScanSum")(parts, out, count, count, 2, 0), blocks, 128, 0, first=blocks - 1)
+        assert (view(out + 4 * (count - 188), 188) == 1).all()
+
+
+def test_the_last_block_of_a_giant_norm_gate():
+    tokens = 2**31 + 8
+    with Machine("norm_gate.cu") as m:
+        parts, weight, bias, gate, out = places(m, parts=tokens, weight=1, bias=1, gate=tokens, out=tokens)
+        ones(bias, 1)
+        ones(gate + 4 * (tokens - 4), 4)
+        arguments = structure("NormGate")(parts, weight, bias, gate, out, tokens, 1, 1, 1, 0, 1e-5)
+        m.launch("norm_gate_f32", arguments, tokens // 4, 128, 0, first=tokens // 4 - 1)
+        expected = torch.nn.functional.gelu(torch.ones(4)).numpy()
+        assert np.allclose(view(out + 4 * (tokens - 4), 4), expected)
 
 
 def test_endless_loops_end(tmp_path, monkeypatch):

@@ -16,7 +16,6 @@ from mamba_yolo.ops.scan_plan import plan_forward, segment_tokens
 STRUCTS = {
     "ScanForward": cuda_arguments.SCAN_FORWARD,
     "ScanBackward": cuda_arguments.SCAN_BACKWARD,
-    "ScanMerge": cuda_arguments.SCAN_MERGE,
     "ScanSum": cuda_arguments.SCAN_SUM,
     "NormGate": cuda_arguments.NORM_GATE,
 }
@@ -72,11 +71,14 @@ def test_sequences_are_cut_where_the_gpu_would_be_idle(length, warps, segments):
     [
         (1, 160, 64, 2, "scan_forward", 16),  # t's P2, one image: 32 warps, for which the sequence is cut
         (1, 20, 512, 16, "scan_forward", 1),  # P5: half the GPU is busy, cutting would only double the exponentials
-        (16, 160, 64, 2, "scan_forward", 1),
-        (16, 20, 512, 16, "scan_sweep", 1),  # a warp for each part of each processor
-        (64, 80, 128, 4, "scan_sweep", 1),
-        (64, 80, 96, 4, "scan_forward", 1),  # channels that do not come in 64s
-        (64, 79, 128, 4, "scan_forward", 1),  # nor tokens in eights
+        (16, 160, 64, 2, "scan_sweep4", 1),  # the fewest states that give every part of every processor a warp
+        (16, 80, 128, 4, "scan_sweep8", 1),
+        (16, 40, 256, 8, "scan_sweep16", 1),
+        (16, 20, 512, 16, "scan_sweep32", 1),
+        (64, 80, 128, 4, "scan_sweep32", 1),
+        (64, 80, 96, 4, "scan_sweep8", 1),  # channels that do not come in 128s or 64s
+        (64, 80, 72, 4, "scan_forward", 1),  # nor in 16s
+        (64, 79, 128, 4, "scan_forward", 1),  # tokens that do not come in spans
     ],
 )
 def test_the_cheapest_kernel_is_taken(batch, side, channels, rank, kernel, segments):
@@ -87,6 +89,17 @@ def test_the_cheapest_kernel_is_taken(batch, side, channels, rank, kernel, segme
     assert plan.segment_tokens * segments >= side * side
     sequence = plan_forward(batch, side * side, channels, 16, 0, 1, is_map=False, num_processors=132)
     assert sequence.kernel == "scan_forward"
+
+
+@pytest.mark.parametrize(("batch", "scan_us", "planes"), [(1, 265, 4), (16, 105, 2), (64, 97, 2)])
+def test_what_the_model_predicts_of_ten_blocks(batch, scan_us, planes):
+    """t at 640 px on an H200, per image, as docs/adr/008 has it: side, channels, rank and number of its scans."""
+    clock_mhz = 1980
+    blocks = [(160, 64, 2, 1), (80, 128, 4, 2), (40, 256, 8, 5), (20, 512, 16, 2)]
+    plans = [plan_forward(batch, side * side, d, 16, rank, 4, True, 132) for side, d, rank, _ in blocks]
+    total = sum(count * plan.slots for plan, (*_, count) in zip(plans, blocks, strict=True)) / clock_mhz / batch
+    assert scan_us - 1 < total <= scan_us
+    assert max(plan.parts for plan in plans) == planes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the fake driver is a Linux library")

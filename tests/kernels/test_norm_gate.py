@@ -17,17 +17,17 @@ def norm_gate(suffix, tokens, channels, build="plain", **how):
     """What the kernel gives, and the definition in float64; the gate is half of a wider tensor."""
     rng = torch.Generator().manual_seed(channels)
     make = lambda *shape: torch.randn(*shape, generator=rng)  # noqa: E731
-    parts, skip, weight, bias = make(4, tokens, channels), make(4, channels), make(channels), make(channels)
-    values, both = make(tokens, channels).to(DTYPES[suffix]), make(tokens, 2 * channels).to(DTYPES[suffix])
+    parts, weight, bias = make(3, tokens, channels), make(channels), make(channels)
+    both = make(tokens, 2 * channels).to(DTYPES[suffix])
     with Machine("norm_gate.cu", build) as machine:
-        tensors = {"parts": parts, "values": values, "skip": skip, "weight": weight, "bias": bias, "gate": both}
+        tensors = {"parts": parts, "weight": weight, "bias": bias, "gate": both}
         pointers = [machine.put(name, raw(t)) for name, t in tensors.items()]
-        pointers[5] += channels * both.element_size()
+        pointers[3] += channels * both.element_size()
         address, view = machine.room("out", (tokens, channels), ctypes.c_float if suffix == "f32" else ctypes.c_int16)
-        arguments = structure("NormGate")(*pointers, address, tokens, 2 * channels, channels, 4, 4, 1e-5)
+        arguments = structure("NormGate")(*pointers, address, tokens, 2 * channels, channels, 3, 0, 1e-5)
         machine.launch(f"norm_gate_{suffix}", arguments, ceil_div(tokens, 4), 128, 0, **how)
         ours = torch.from_numpy(view.copy()).view(DTYPES[suffix])
-    merged = parts.double().sum(0) + skip.double().sum(0) * values.double()
+    merged = parts.double().sum(0)
     gate = both[:, channels:].double()
     return ours, norm_gate_ref(merged[None], weight.double(), bias.double(), gate[None], 1e-5)[0]
 

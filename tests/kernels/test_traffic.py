@@ -10,7 +10,10 @@ SHAPE = {"height": 4, "width": 16, "channels": 128, "rank": 3, "batch": 1}
 # Wavefronts of shared memory and sectors of global memory, over the fewest that the bytes asked for can take.
 # More than 1 because of dt, A and weights, whose neighbours lie a row apart; B, C, and products are read at 1.
 BUDGETS = {
-    "scan_sweep": (1.01, 1.6),
+    "scan_sweep32": (1.01, 1.6),
+    "scan_sweep16": (1.01, 1.6),
+    "scan_sweep8": (1.01, 1.6),
+    "scan_sweep4": (1.01, 1.6),
     "scan_summary": (1.04, 1.7),
     "scan_forward": (1.04, 1.5),
     "scan_adjoint": (1.01, 2.7),
@@ -41,7 +44,8 @@ def spent(monkeypatch):
 
 
 def test_requests_cost_little_more_than_they_must(spent):
-    forward(Case(**SHAPE), "check", sweep=True)
+    for states in (32, 16, 8, 4):
+        forward(Case(**SHAPE), "check", sweep=states)
     case = Case(segment_tokens=32, **SHAPE)
     backward(case, forward(case, "check")[1], "check")
     ratios = {kernel: tuple(cost / fewest for cost, fewest in spent[kernel]) for kernel in BUDGETS}

@@ -33,7 +33,6 @@ SIZES = {
     "scan_sweep": cuda_arguments.SCAN_FORWARD,
     "scan_adjoint": cuda_arguments.SCAN_BACKWARD,
     "scan_backward": cuda_arguments.SCAN_BACKWARD,
-    "scan_merge": cuda_arguments.SCAN_MERGE,
     "scan_sum": cuda_arguments.SCAN_SUM,
     "norm_gate": cuda_arguments.NORM_GATE,
 }
@@ -114,15 +113,16 @@ def test_segments(machine, processors):
     assert all(relative_error(got, expected) < 1e-4 for got, expected in pairs)
 
 
-def test_a_full_gpu_takes_the_sweep(machine):
-    machine.num_processors = 1
+@pytest.mark.parametrize(("processors", "kernel"), [(1, "scan_sweep32_f32"), (16, "scan_sweep4_f32")])
+def test_a_sweep_takes_what_fills_the_gpu(machine, processors, kernel):
+    machine.num_processors = processors
     launched = []
     launch = machine.launch
     machine.launch = lambda kernel, *rest: (launched.append(kernel), launch(kernel, *rest))
-    inputs = map_inputs(height=4, width=6, channels=128, rank=2, batch=3, dtype=torch.float32)
+    inputs = map_inputs(height=4, width=8, channels=128, rank=2, batch=3, dtype=torch.float32)
     pairs = zip(gradients(ss2d_scan, inputs, "auto"), gradients(ss2d_scan, exact(inputs), "reference"), strict=True)
     assert all(relative_error(got, expected) < 1e-4 for got, expected in pairs)
-    assert launched[0] == "scan_sweep_f32"
+    assert launched[0] == kernel
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -18,10 +18,9 @@ class Layout(Struct):
 
 
 _SIZES = "batch length channels states rank directions height width softplus segments segment_tokens pad_"
-_SCANNED = "x delta proj dt_weight dt_bias A"
+_SCANNED = "x delta proj dt_weight dt_bias A skip"
 
 SCAN_FORWARD = Layout(f"{_SCANNED} ends steps parts checkpoints", "", _SIZES)
 SCAN_BACKWARD = Layout(f"dy {_SCANNED} checkpoints ends steps parts ddelta dproj dparameters", "", _SIZES)
-SCAN_MERGE = Layout("parts values skip out", "tokens", "channels directions planes pad_")
 SCAN_SUM = Layout("parts out", "count stride", "summands pad_")
-NORM_GATE = Layout("parts values skip weight bias gate out", "tokens gate_stride", "channels directions planes", "eps")
+NORM_GATE = Layout("parts weight bias gate out", "tokens gate_stride", "channels planes pad_", "eps")

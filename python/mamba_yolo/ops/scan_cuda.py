@@ -17,7 +17,7 @@ import torch
 
 from mamba_yolo.errors import ShapeError
 from mamba_yolo.ops import _cuda
-from mamba_yolo.ops.cuda_arguments import NORM_GATE, SCAN_BACKWARD, SCAN_FORWARD, SCAN_MERGE, SCAN_SUM
+from mamba_yolo.ops.cuda_arguments import NORM_GATE, SCAN_BACKWARD, SCAN_FORWARD, SCAN_SUM
 from mamba_yolo.ops.fused_op import token_stride
 from mamba_yolo.ops.scan_plan import CHUNK_TOKENS, STATES, ceil_div, plan_forward, segment_tokens
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SUFFIXES = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
 LARGEST_RANK = 36  # the backward kernel's shared memory: 4 (6828 + 148 R) <= 48 KiB
 ADJOINT_CHANNELS, BACKWARD_CHANNELS = 128, 64  # of a block
-THREADS, TOKENS_PER_BLOCK = 128, 4  # of scan_merge and scan_sum
+THREADS, TOKENS_PER_BLOCK, SUMS_PER_BLOCK = 128, 4, 512  # of norm_gate and scan_sum
 _ALIGNMENT_BYTES = 16
 
 
@@ -53,12 +53,12 @@ def empty_checkpoints(x: Tensor, dt_weight: Tensor, A: Tensor) -> Tensor:
 def run_forward(inputs: Inputs, grid: tuple[int, int], softplus: bool, save: bool) -> tuple[Tensor, Tensor | None]:
     """Output and, when they are to be saved, the checkpoints."""
     inputs = _prepared(inputs)
-    x, _, _, dt_weight, _, A, skip = inputs
+    x, _, _, dt_weight, _, A, _ = inputs
     y = torch.empty_like(x)
     checkpoints = empty_checkpoints(x, dt_weight, A) if save else None
     if y.numel():
         gpu = _cuda.gpu(x.get_device())
-        _merge(gpu, _scan_parts(gpu, inputs, checkpoints, grid, softplus), x, skip, y)
+        _sum_planes(gpu, _scan_parts(gpu, inputs, checkpoints, grid, softplus), y)
     return y, checkpoints
 
 
@@ -74,7 +74,7 @@ def run_backward(
     dy = _aligned(dy.to(x.dtype))
     parts, ddelta, dproj, dparameters = _scan_back(gpu, dy, inputs, checkpoints, grid, softplus)
     d_x = torch.empty_like(x)
-    _merge(gpu, parts, dy, skip, d_x)
+    _sum_planes(gpu, parts, d_x)
     gradients, offset = [], 0
     for parameter in (A, dt_weight, dt_bias, skip):
         gradients.append(torch.empty_like(parameter))
@@ -88,7 +88,7 @@ def run_backward(
 def run_norm_gate(inputs: Inputs, grid: tuple[int, int], norm: tuple[Tensor, Tensor, Tensor], eps: float) -> Tensor:
     """Layer norm of the scan times gelu(gate), without gradients; norm is (weight, bias, gate)."""
     inputs = _prepared(inputs)
-    x, *_, skip = inputs
+    x = inputs[0]
     y = torch.empty_like(x)
     if not y.numel():
         return y
@@ -100,25 +100,23 @@ def run_norm_gate(inputs: Inputs, grid: tuple[int, int], norm: tuple[Tensor, Ten
     parts = _scan_parts(gpu, inputs, None, grid, True)
     planes, batch, length, channels = parts.shape
     tokens = batch * length
-    addresses = map(_address, (parts, x, skip, weight, bias, gate, y))
-    fields = (*addresses, tokens, stride, channels, skip.numel() // channels, planes, eps)
+    fields = (*map(_address, (parts, weight, bias, gate, y)), tokens, stride, channels, planes, 0, eps)
     blocks = ceil_div(tokens, TOKENS_PER_BLOCK)
     gpu.launch(f"norm_gate_{SUFFIXES[x.dtype]}", blocks, THREADS, 0, NORM_GATE, *fields)
     return y
 
 
 def _scan_parts(gpu: Gpu, inputs: Inputs, checkpoints: Tensor | None, grid: tuple[int, int], softplus: bool) -> Tensor:
-    """(M K, B, L, D) float32: what each direction and block of states gives, without the skip."""
-    x, delta, proj, dt_weight, dt_bias, A, _ = inputs
+    """(parts, B, L, D) float32, whose sum is the scan: of each direction, or pair of them, and block of states."""
+    x, delta, proj, dt_weight, dt_bias, A, skip = inputs
     batch, length, channels = x.shape
     directions, _, rank = dt_weight.shape
     states = A.shape[1]
-    planes = ceil_div(states, STATES)
     plan = plan_forward(batch, length, channels, states, rank, directions, delta is None, gpu.num_processors)
-    parts = _empty(x, planes * directions, batch, length, channels)
+    parts = _empty(x, plan.parts, batch, length, channels)
     ends, steps = _segment_summaries(x, directions, plan.segments, states)
     arguments = (
-        *map(_address, (x, delta, proj, dt_weight, dt_bias, A, ends, steps, parts, checkpoints)),
+        *map(_address, (x, delta, proj, dt_weight, dt_bias, A, skip, ends, steps, parts, checkpoints)),
         *(batch, length, channels, states, rank, directions, *grid, softplus, plan.segments, plan.segment_tokens, 0),
     )
     suffix, threads, shared_bytes = SUFFIXES[x.dtype], plan.threads, plan.shared_bytes
@@ -133,7 +131,7 @@ def _scan_back(
     gpu: Gpu, dy: Tensor, inputs: Inputs, checkpoints: Tensor, grid: tuple[int, int], softplus: bool
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """Gradients in float32, still to be summed over all but their last dimensions: of x, delta, proj, parameters."""
-    x, delta, proj, dt_weight, dt_bias, A, _ = inputs
+    x, delta, proj, dt_weight, dt_bias, A, skip = inputs
     batch, length, channels = x.shape
     directions, _, rank = dt_weight.shape
     states, planes = A.shape[1], ceil_div(A.shape[1], STATES)
@@ -148,7 +146,7 @@ def _scan_back(
     ends, steps = _segment_summaries(x, directions, segments, states)
     outputs = (ends, steps, parts, ddelta, dproj, dparameters)
     arguments = (
-        *map(_address, (dy, x, delta, proj, dt_weight, dt_bias, A, checkpoints, *outputs)),
+        *map(_address, (dy, x, delta, proj, dt_weight, dt_bias, A, skip, checkpoints, *outputs)),
         *(batch, length, channels, states, rank, directions, *grid, softplus, segments, each, 0),
     )
     suffix = SUFFIXES[x.dtype]
@@ -171,22 +169,18 @@ def _segment_summaries(x: Tensor, directions: int, segments: int, states: int) -
     return _empty(x, *shape, states, x.shape[2]), _empty(x, *shape, x.shape[2])
 
 
-def _merge(gpu: Gpu, parts: Tensor, values: Tensor, skip: Tensor, out: Tensor) -> None:
-    """Write the sum of the parts and of the skips times the values."""
-    planes, batch, length, channels = parts.shape
-    tokens = batch * length
-    fields = (*map(_address, (parts, values, skip, out)), tokens, channels, skip.numel() // channels, planes, 0)
-    blocks = ceil_div(tokens, TOKENS_PER_BLOCK)
-    gpu.launch(f"scan_merge_{SUFFIXES[out.dtype]}", blocks, THREADS, 0, SCAN_MERGE, *fields)
-
-
 def _summed(gpu: Gpu, parts: Tensor, like: Tensor) -> Tensor:
     """The sum over the first dimension, in another dtype; the parts themselves where there is nothing to do."""
     if parts.shape[0] == 1 and like.dtype == torch.float32:
         return parts[0]
     out = torch.empty_like(like)
-    _sum(gpu, parts, 0, out.numel(), parts.shape[0], out)
+    _sum_planes(gpu, parts, out)
     return out
+
+
+def _sum_planes(gpu: Gpu, parts: Tensor, out: Tensor) -> None:
+    """Sum over the first dimension."""
+    _sum(gpu, parts, 0, out.numel(), parts.shape[0], out)
 
 
 def _sum(gpu: Gpu, parts: Tensor, offset: int, stride: int, summands: int, out: Tensor) -> None:
@@ -194,7 +188,7 @@ def _sum(gpu: Gpu, parts: Tensor, offset: int, stride: int, summands: int, out: 
     if out.numel():
         address = _address(parts) + offset * parts.element_size()
         fields = (address, _address(out), out.numel(), stride, summands, 0)
-        blocks = ceil_div(out.numel(), THREADS)
+        blocks = ceil_div(out.numel(), SUMS_PER_BLOCK)
         gpu.launch(f"scan_sum_{SUFFIXES[out.dtype]}", blocks, THREADS, 0, SCAN_SUM, *fields)
 
 

@@ -12,19 +12,53 @@ import math
 from typing import NamedTuple
 
 STATES, CHUNK_TOKENS, TILE_TOKENS = 16, 16, 32
-SWEEP_CHANNELS, LANES, WARP = 64, 4, 32  # of a warp in scan_sweep; threads per channel in scan_forward
-PARTS_PER_PROCESSOR = 4
-# Slots of a warp and token, counted in the cubin for sm_90: a lane has 2 channels of 16 states, or a quarter of one.
-SWEEP_SLOTS, FORWARD_SLOTS, SUMMARY_SLOTS = 272, 40, 35
-SLOTS_PER_RANK = 0.7  # and token, of scan_forward and scan_summary
+LANES, WARP = 4, 32  # threads per channel in scan_forward
+PARTS_PER_PROCESSOR, LARGEST_SHARED_BYTES = 4, 48 << 10
+# Slots of a warp and token, counted in the cubin for sm_90: a lane has a quarter of a channel's 16 states.
+FORWARD_SLOTS, SUMMARY_SLOTS = 42, 33
+SLOTS_PER_RANK = 0.6  # and token, of scan_forward and scan_summary
 FOLD_SLOTS = 400  # per earlier segment: mostly the wait for its summary
 LAUNCH_SLOTS = 4000  # 2 us
 # A segmented backward scan takes every exponential twice: it pays where whole sequences would leave half the GPU idle.
 BUSY_WARPS_PER_PROCESSOR, SEGMENTED_WARPS_PER_PROCESSOR = 4, 8
 
 
+class Sweep(NamedTuple):
+    """A kernel scan_sweepN, in which a lane has N states: what it takes and costs.
+
+    A warp's token takes the larger of its issue slots and of what its exponentials take, softplus included.
+    """
+
+    states: int  # of a lane
+    channels: int  # of a block: two directions of two warps each
+    span_tokens: int
+    slots: float
+    slots_per_rank: float
+    exponential_slots: float
+
+    def slots_of_token(self, rank: int) -> float:
+        """Of a warp."""
+        return max(self.slots + self.slots_per_rank * rank, self.exponential_slots)
+
+    def shared_bytes(self, rank: int) -> int:
+        """Of a block."""
+        return 2 * 4 * (2 * TILE_TOKENS + TILE_TOKENS * 2 * STATES + rank * (TILE_TOKENS + 4 + self.channels))
+
+
+SWEEPS = (
+    Sweep(32, 128, 8, 214, 3.2, 272),
+    Sweep(16, 64, 8, 117, 2.2, 136),
+    Sweep(8, 32, 16, 68, 1.1, 68),
+    Sweep(4, 16, 16, 41, 0.7, 34),
+)
+SWEEP_THREADS = 128
+
+
 class Plan(NamedTuple):
-    """A launch: kernel without the dtype's suffix, grid and block size, dynamic shared memory, segments."""
+    """A launch: kernel without the dtype's suffix, grid and block size, dynamic shared memory, segments, parts written.
+
+    `slots`: what the model expects of the busiest part of a processor, the launch that comes before included.
+    """
 
     kernel: str
     blocks: int
@@ -32,6 +66,8 @@ class Plan(NamedTuple):
     shared_bytes: int
     segments: int
     segment_tokens: int
+    parts: int
+    slots: float
 
 
 def plan_forward(
@@ -49,24 +85,25 @@ def plan_forward(
         is_map: steps are projected and pass through softplus.
         num_processors: of the GPU.
     """
-    parts = PARTS_PER_PROCESSOR * num_processors
+    num_parts = PARTS_PER_PROCESSOR * num_processors
     sequences = batch * directions
     most = max(1, math.isqrt(length) // 2)
-    candidates = {_cost_of_segments(sequences, length, channels, states, rank, s, parts): s for s in _powers(most)}
+    candidates = {_cost_of_segments(sequences, length, channels, states, rank, s, num_parts): s for s in _powers(most)}
     cost = min(candidates)
-    can_sweep = is_map and states == STATES and rank > 0 and channels % SWEEP_CHANNELS == 0 and length % 8 == 0
-    if can_sweep:
-        warps = sequences * channels // SWEEP_CHANNELS
-        if ceil_div(warps, parts) * length * SWEEP_SLOTS <= cost:
-            return _sweep(warps, length, channels, rank)
+    if is_map and states == STATES and rank > 0:
+        sweeps = [s for s in SWEEPS if _takes(s, length, channels, rank)]
+        all_states, lanes = sequences * channels * STATES, WARP * num_parts
+        costs = [ceil_div(all_states, lanes * s.states) * s.slots_of_token(rank) for s in sweeps]
+        if sweeps and min(costs) * length <= cost:
+            return _sweep(sweeps[costs.index(min(costs))], batch, length, channels, rank, min(costs) * length)
     each = _even(length, candidates[cost])
     tiles = ceil_div(channels, WARP)
     threads = WARP * ceil_div(ceil_div(channels, tiles), WARP // LANES)
-    segments = ceil_div(length, each)
-    blocks = sequences * ceil_div(states, STATES) * tiles * segments
+    segments, planes = ceil_div(length, each), ceil_div(states, STATES)
     pitch = 4 * (ceil_div(rank, 4) | 1)
     shared = 4 * (2 * TILE_TOKENS + TILE_TOKENS * 2 * STATES + pitch * (TILE_TOKENS + threads // LANES))
-    return Plan("scan_forward", blocks, threads, shared, segments, each)
+    blocks = sequences * planes * tiles * segments
+    return Plan("scan_forward", blocks, threads, shared, segments, each, planes * directions, cost)
 
 
 def segment_tokens(length: int, warps: int, num_processors: int) -> int:
@@ -89,11 +126,16 @@ def ceil_div(a: int, b: int) -> int:
     return (a + b - 1) // b
 
 
-def _sweep(warps: int, length: int, channels: int, rank: int) -> Plan:
-    """Two warps a block where the channels divide so: they share what is staged."""
-    together = 2 - channels // SWEEP_CHANNELS % 2
-    shared = 4 * (2 * TILE_TOKENS + TILE_TOKENS * 2 * STATES + rank * (TILE_TOKENS + 4 + 2 * SWEEP_CHANNELS))
-    return Plan("scan_sweep", warps // together, WARP * together, shared, 1, _even(length, 1))
+def _takes(sweep: Sweep, length: int, channels: int, rank: int) -> bool:
+    """The two directions of a block meet between two spans."""
+    whole = channels % sweep.channels == 0 and length % (2 * sweep.span_tokens) == 0
+    return whole and sweep.shared_bytes(rank) <= LARGEST_SHARED_BYTES
+
+
+def _sweep(sweep: Sweep, batch: int, length: int, channels: int, rank: int, slots: float) -> Plan:
+    """Blocks of a path and its reverse."""
+    name, blocks = f"scan_sweep{sweep.states}", batch * 2 * channels // sweep.channels
+    return Plan(name, blocks, SWEEP_THREADS, sweep.shared_bytes(rank), 1, _even(length, 1), 2, slots)
 
 
 def _cost_of_segments(

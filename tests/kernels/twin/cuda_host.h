@@ -37,10 +37,10 @@ inline float __shfl_xor_sync(unsigned mask, float v, int lanes, int line = __bui
 }
 
 inline float __shfl_sync(unsigned mask, float v, int lane, int width, int line = __builtin_LINE()) {
-    assert(width == 4);
+    assert(lane < width && width < 32);
     uint32_t bits;
     memcpy(&bits, &v, 4);
-    bits = twin::exchange(mask, bits, twin::LANE_OF_QUAD + lane, line);
+    bits = twin::exchange(mask, bits, twin::GROUP * width + lane, line);
     memcpy(&v, &bits, 4);
     return v;
 }
@@ -87,6 +87,8 @@ DEVICE unsigned short float_to_half(float x) {  // to nearest, ties to even
 DEVICE float load_bits(const float* p) { return *p; }
 DEVICE unsigned short load_bits(const unsigned short* p) { return *p; }
 DEVICE void store_bits(float* p, float x) { *p = x; }
+DEVICE unsigned long long multiply_wide(unsigned a, unsigned b) { return (unsigned long long)a * b; }
+DEVICE float load_stored(const float* p, bool wanted) { return wanted ? *p : 0.0f; }
 
 DEVICE void load2(const float* p, float (&v)[2]) {
     twin::aligned(p, 8);

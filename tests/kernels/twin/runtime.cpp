@@ -160,7 +160,7 @@ uint32_t meet(uint32_t mask, uint32_t value, int lanes, int line) {
     }
     for (int i = 0; i < 32; ++i) {
         if (!(mask >> i & 1)) continue;
-        int source = lanes < 0 ? i : lanes < LANE_OF_QUAD ? i ^ lanes : (i & ~3) + lanes - LANE_OF_QUAD;
+        int source = lanes < 0 ? i : lanes < GROUP ? i ^ lanes : i / (lanes / GROUP) * (lanes / GROUP) + lanes % GROUP;
         if (!(mask >> source & 1)) fail(nullptr, "line %d: reads lane %d, which mask %x leaves out", line, source, mask);
         of_warp[i].result = of_warp[source].value;
         of_warp[i].state = READY;

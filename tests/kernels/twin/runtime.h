@@ -16,7 +16,7 @@ struct TwinLaunch {
 namespace twin {
 
 struct Index { int x; };
-enum { LANE_OF_QUAD = 32 };  // an exchange with 32 + n: every four lanes read the n-th of them
+enum { GROUP = 32 };  // an exchange with 32 * width + n: every group of so many lanes reads the n-th of them
 enum State { READY, AT_BARRIER, AT_WARP, DONE };
 
 struct Fiber {
