@@ -49,7 +49,7 @@ SECONDS ?= 60
 fuzz: build ## Damage pictures, labels, masks, boxes and checkpoints, SECONDS=60 each
 	cd tests && ../$(BIN)/python -m fuzz $(SECONDS)
 
-mutants: build ## Break the CUDA kernels in 300 ways and see what their tests tell, 20 minutes
+mutants: build ## Break the CUDA kernels in 300 ways and see what their tests tell, half an hour on two busy cores
 	cd tests && ../$(BIN)/python -m kernels.mutants
 
 lint: build ## Check style: ruff, rustfmt, clippy, import layers
