@@ -30,6 +30,17 @@ def test_a_picture_of_the_same_size_is_untouched():
     assert place == (1.0, 0, 0)
 
 
+@pytest.mark.parametrize("view", [np.s_[:, ::-1], np.s_[::2, ::3], np.s_[::-1, :, ::-1]])
+def test_a_view_gives_what_its_copy_gives_and_stays_as_it_is(view):
+    whole = np.random.default_rng(1).integers(0, 256, (90, 70, 3), np.uint8)
+    before = whole.copy()
+    planes, place = letterbox(whole[view], 64, 96)
+    expected, expected_place = letterbox(np.ascontiguousarray(whole[view]), 64, 96)
+    np.testing.assert_array_equal(planes, expected)
+    assert place == expected_place
+    np.testing.assert_array_equal(whole, before)
+
+
 @settings(max_examples=60, deadline=None)
 @given(h=st.integers(1, 300), w=st.integers(1, 300), x=st.floats(0, 1), y=st.floats(0, 1), up=st.booleans())
 def test_points_come_back(h, w, x, y, up):

@@ -61,7 +61,6 @@ pub struct Epoch {
     /// What was loaded before, from whose end the first mosaics take their partners.
     before: Vec<usize>,
     window: usize,
-    partners: Partners,
     ranges: Option<Ranges>,
 }
 
@@ -72,17 +71,18 @@ impl Epoch {
         let seed = course.seed;
         let length = index.paths.len();
         let shuffled = |number| Stream::new(seed, number, 0, Purpose::Order).permutation(length);
-        let (order, before) = match settings.kind {
-            Kind::Train => {
-                let order = shuffled(number);
-                let before = number.checked_sub(1).map_or_else(|| start_again(&order), shuffled);
-                (order, before)
-            }
-            Kind::Square => ((0..length).collect(), Vec::new()),
-            Kind::Rect => (by_aspect(&index.sizes), Vec::new()),
+        let order = match settings.kind {
+            Kind::Train => shuffled(number),
+            Kind::Square => (0..length).collect(),
+            Kind::Rect => by_aspect(&index.sizes),
         };
-        let (window, partners) = (settings.window(), settings.partners);
-        Self { seed, number, order, before, window, partners, ranges: course.ranges(number) }
+        let (before, window) = match (settings.kind, settings.partners, number) {
+            (Kind::Train, Partners::Uniform, _) => (order.clone(), length), // so that all are as likely
+            (Kind::Train, Partners::Recent, 0) => (start_again(&order), settings.window()),
+            (Kind::Train, Partners::Recent, _) => (shuffled(number - 1), settings.window()),
+            _ => (Vec::new(), 0),
+        };
+        Self { seed, number, order, before, window, ranges: course.ranges(number) }
     }
 
     /// Number of positions.
@@ -102,12 +102,8 @@ impl Epoch {
             return Ticket { sample, partners: [sample; 7], plan: None };
         };
         let mut stream = Stream::new(self.seed, self.number, position as u32, Purpose::Augment);
-        let (reach, partner): (_, fn(&Self, usize, usize) -> usize) = match self.partners {
-            Partners::Recent => (self.len().min(self.window), Self::sample_before),
-            Partners::Uniform => (self.len(), Self::sample_around),
-        };
-        let plan = Plan::draw(&mut stream, ranges, reach);
-        let partners = plan.partners.map(|back| partner(self, position, back));
+        let plan = Plan::draw(&mut stream, ranges, self.len().min(self.window));
+        let partners = plan.partners.map(|back| self.sample_before(position, back));
         Ticket { sample, partners, plan: Some(plan) }
     }
 
@@ -117,11 +113,6 @@ impl Epoch {
             Some(earlier) => self.order[earlier],
             None => self.before[self.len() + position - back],
         }
-    }
-
-    /// The sample `back` positions earlier in this epoch, before whose start its end comes: each as likely.
-    fn sample_around(&self, position: usize, back: usize) -> usize {
-        self.order[(position + self.len() - back) % self.len()]
     }
 
     /// (height, width) of the pictures of the batch at `positions`: drawn for the batch, fitted to its pictures, or that

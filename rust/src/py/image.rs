@@ -64,8 +64,9 @@ pub(super) fn letterbox<'py>(
         let message = format!("image must have shape (H, W, 3) with H, W > 0, got ({rows}, {columns}, {channels})");
         return Err(Error::Argument(message).into());
     }
-    let contiguous = array.as_standard_layout();
-    let image = View { height: rows, width: columns, pixels: contiguous.as_slice().unwrap_or_default() };
+    let contiguous = array.as_standard_layout(); // a copy only where rows are not in order
+    let refused = || Error::Argument("the picture's pixels cannot be put in order".into());
+    let image = View { height: rows, width: columns, pixels: contiguous.as_slice().ok_or_else(refused)? };
     let (fit, out) = py.detach(|| {
         let fit = Letterbox::fit((image.height, image.width), (height, width), scale_up);
         let mut out = vec![0; 3 * height * width];

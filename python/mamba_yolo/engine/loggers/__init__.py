@@ -5,6 +5,7 @@ Nothing is sent anywhere unless the user names a tracker. Test: tests/engine/tes
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from mamba_yolo.engine.callbacks import Callback
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from mamba_yolo.engine.progress import Reporter
 
 
-class Logger(Callback):
+class Logger(Callback, ABC):
     """Base of the trackers: they say how to open, log and close, and may fail at any of it.
 
     Attributes:
@@ -31,17 +32,17 @@ class Logger(Callback):
         self.reporter = reporter
         self.off = False
 
+    @abstractmethod
     def open(self, run: Run) -> None:
         """Begin a run, or go on with one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def log(self, epoch: int, figures: dict[str, float]) -> None:
         """Send the figures of an epoch, counted from 1."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self, best: dict[str, float]) -> None:
         """Send the figures of the best weights and end the run."""
-        raise NotImplementedError
 
     def on_run_start(self, run: Run) -> None:
         """Open."""
