@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from losses.test_detection import random_raw
 from mamba_yolo.boxes import anchor_grid
@@ -88,6 +90,33 @@ def test_gradients():
     masks = (torch.rand(2, 6, 5, generator=rng) < 0.5).to(torch.uint8)
     learners = Positives(torch.tensor([0, 0, 1]), torch.tensor([1, 5, 5]), torch.tensor([1, 0, 0]))
     assert torch.autograd.gradcheck(lambda p, c: sum_of_masks(p, c, learners, boxes, masks), (protos, coefs))
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_sum_equals_whole_pictures_anchor_by_anchor(data):
+    """Boxes from less than a pixel to all of it, over the border or outside, with any number of anchors."""
+    edge = st.floats(-0.25, 1.25, width=32) | st.integers(0, 16).map(lambda k: k / 16)
+    size = st.floats(2**-10, 1.5, width=32) | st.integers(1, 16).map(lambda k: k / 16)
+    boxes = torch.tensor(data.draw(st.lists(st.tuples(edge, edge, size, size), min_size=1, max_size=9)))
+    anchors = data.draw(st.lists(st.tuples(st.integers(0, len(boxes) - 1), st.integers(0, 6)), max_size=20))
+    row, anchor = torch.tensor(anchors, dtype=torch.long).reshape(-1, 2).unbind(1)
+    learners = Positives(row % 2, anchor, row)
+    rng = torch.Generator().manual_seed(len(anchors))
+    protos = torch.randn(2, 3, 8, 16, generator=rng, dtype=torch.float64)
+    coefs = torch.randn(2, 3, 7, generator=rng, dtype=torch.float64)
+    masks = (torch.rand(len(boxes), 8, 16, generator=rng) < 0.5).to(torch.uint8)
+
+    expected = torch.zeros((), dtype=torch.float64)
+    y, x = torch.arange(8)[:, None] + 0.5, torch.arange(16) + 0.5
+    for image, one, mine in zip(*(values.tolist() for values in learners), strict=True):
+        cx, cy, w, h = (boxes[mine].double() * torch.tensor([16, 8, 16, 8])).tolist()
+        inside = (x >= cx - w / 2) & (x < cx + w / 2) & (y >= cy - h / 2) & (y < cy + h / 2)
+        p = torch.einsum("c,chw->hw", coefs[image, :, one], protos[image]).sigmoid()
+        loss = -torch.where(masks[mine] > 0, p, 1 - p).log()
+        expected += loss[inside].sum() / (w * h)
+    actual = sum_of_masks(protos, coefs, learners, boxes.double(), masks)
+    assert float(actual) == pytest.approx(float(expected), rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("case", ["no boxes", "empty masks"])

@@ -4,14 +4,18 @@ Prototypes and coefficients: arXiv 1904.02689. The mask of an anchor is sigmoid(
 summed over the pixels whose centre lies in the box of its object and divided by the area of the box in pixels of the
 prototypes, so that large and small objects count alike; the mean over the anchors times the gain is added. An object
 whose mask is empty, because it has a box only or no pixel centre inside, teaches no mask.
+
+Only pixels of boxes are computed: boxes of like area together, each cut out once for all anchors that learn it.
 Test: tests/losses/test_segmentation.py (loops in float64, gradcheck).
 
-Legend: B batch, A anchors, N boxes of the batch, P positive anchors, h w pixels of the prototypes.
+Legend: B batch, N boxes of the batch, P positive anchors, h w pixels of the prototypes, C their channels, X Y pixels
+and anchors of the whole batch, O boxes of like area, K anchors of a box, A pixels of a box (in `coefs` anchors of an
+image).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -83,38 +87,73 @@ def sum_of_masks(
     Args:
         protos: (B, 32, h, w).
         coefs: (B, 32, A).
-        learners: anchors and the row of their object, in the order of images.
+        learners: anchors and the row of their object.
         boxes_cxcywh_norm: (N, 4) in 0..1.
         masks: (N, h, w) of 0 and 1.
     """
-    images, channels, height, width = protos.shape
-    scale = protos.new_tensor([width, height, width, height])
-    boxes_P4 = boxes_cxcywh_norm[learners.row] * scale
-    area_P = boxes_P4[:, 2] * boxes_P4[:, 3]
-    inside_Phw = _inside(xyxy_from_cxcywh(boxes_P4), height, width)
+    height, width = protos.shape[2:]
+    boxes_N4 = boxes_cxcywh_norm * protos.new_tensor([width, height, width, height])
+    crops = _crops(xyxy_from_cxcywh(boxes_N4), height, width)
+    image_N = torch.zeros_like(crops.area).index_put_((learners.row,), learners.image)
+    anchor_NK, is_anchor_NK = _anchors_by_box(learners, len(masks), coefs.shape[2])
+    weight_NK = is_anchor_NK / boxes_N4[:, 2:].prod(1, keepdim=True)
+    protos_XC, coefs_YC = (rows.flatten(2).mT.flatten(0, 1) for rows in (protos, coefs))
     total = (protos.sum() + coefs.sum()) * 0  # an image without objects has gradients too
-    ends = torch.bincount(learners.image, minlength=images).cumsum(0).tolist()
-    for image, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
-        mine = slice(start, end)
-        inside = inside_Phw[mine]
-        logits = coefs[image, :, learners.anchor[mine]].mT @ protos[image].reshape(channels, -1)
-        # Selected first: most boxes are a small part of the picture.
-        logits = logits.view(inside.shape).masked_select(inside)
-        goals = masks[learners.row[mine]].masked_select(inside).to(logits)
-        weights = (1 / area_P[mine])[:, None, None].expand(inside.shape).masked_select(inside)
-        total = total + functional.binary_cross_entropy_with_logits(logits, goals, weights, reduction="sum")
+    for rows_O in _of_like_area(crops.area, is_anchor_NK.any(1)):
+        pixel_OA, is_inside_OA = crops.pixels(rows_O, width)
+        protos_OAC = functional.embedding(image_N[rows_O, None] * (height * width) + pixel_OA, protos_XC)
+        logits_OKA = functional.embedding(anchor_NK[rows_O], coefs_YC) @ protos_OAC.mT
+        goals_OA = masks.flatten(1)[rows_O[:, None], pixel_OA].to(logits_OKA)
+        weights_OKA = weight_NK[rows_O, :, None] * is_inside_OA[:, None]
+        goals_OKA = goals_OA[:, None].expand_as(logits_OKA)
+        total = total + functional.binary_cross_entropy_with_logits(logits_OKA, goals_OKA, weights_OKA, reduction="sum")
     return total
+
+
+class _Crops(NamedTuple):
+    """(N,) the pixels whose centre lies in a box: the first column and row, columns, and pixels in all."""
+
+    x: Tensor
+    y: Tensor
+    columns: Tensor
+    area: Tensor
+
+    def pixels(self, rows_O: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """(O, A) row-major indices of the pixels of some crops, and which of them are no filling."""
+        x, y, columns, area = (values[rows_O, None] for values in self)
+        step_A = torch.arange(int(area.max()), device=area.device)
+        is_inside_OA = step_A < area
+        return torch.where(is_inside_OA, (y + step_A // columns) * width + x + step_A % columns, 0), is_inside_OA
+
+
+def _crops(boxes_xyxy: Tensor, height: int, width: int) -> _Crops:
+    """The pixels of every box, which is in pixels."""
+    last = torch.tensor([width, height, width, height], device=boxes_xyxy.device)
+    x1, y1, x2, y2 = (boxes_xyxy - 0.5).ceil().long().clamp(min=0).minimum(last).unbind(1)
+    return _Crops(x1, y1, x2 - x1, (x2 - x1) * (y2 - y1))
+
+
+def _of_like_area(area_N: Tensor, is_wanted_N: Tensor) -> list[Tensor]:
+    """Rows of wanted crops that have pixels, in groups whose areas differ by less than a factor of two."""
+    rows = (is_wanted_N & (area_N > 0)).nonzero()[:, 0]
+    octave = area_N[rows].log2().floor().long()
+    order = octave.argsort(stable=True)
+    count = octave.bincount()
+    return list(torch.split(rows[order], count[count > 0].tolist()))
+
+
+def _anchors_by_box(learners: Positives, num_boxes: int, num_anchors: int) -> tuple[Tensor, Tensor]:
+    """(N, K) anchors that learn each box, counted through the batch, and (N, K) which of them are no filling."""
+    row_P, order = learners.row.sort(stable=True)
+    count_N = row_P.bincount(minlength=num_boxes)
+    nth_P = torch.arange(len(row_P), device=row_P.device) - (count_N.cumsum(0) - count_N)[row_P]
+    is_anchor_NK = torch.arange(int(count_N.amax()) if num_boxes else 0, device=row_P.device) < count_N[:, None]
+    anchor_NK = torch.zeros_like(is_anchor_NK, dtype=torch.long)
+    anchor_NK[row_P, nth_P] = (learners.image * num_anchors + learners.anchor)[order]
+    return anchor_NK, is_anchor_NK
 
 
 def _with_mask(positives: Positives, masks: Tensor) -> Positives:
     """The anchors whose object has a mask."""
     kept = masks.bool().flatten(1).any(1)[positives.row]
     return Positives(*(values[kept] for values in positives))
-
-
-def _inside(boxes_xyxy: Tensor, height: int, width: int) -> Tensor:
-    """(P, h, w) bool: the pixel's centre lies in the box, in pixels."""
-    x = torch.arange(width, device=boxes_xyxy.device) + 0.5
-    y = torch.arange(height, device=boxes_xyxy.device) + 0.5
-    x1, y1, x2, y2 = boxes_xyxy[..., None].unbind(1)
-    return ((y >= y1) & (y < y2))[:, :, None] & ((x >= x1) & (x < x2))[:, None, :]
