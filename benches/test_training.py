@@ -1,4 +1,4 @@
-"""A training step: of t beside our own torch definition, of t and n beside YOLOv8s and YOLOv8n, and its memory.
+"""A training step: of t beside our own torch definition, of t, n and n-seg beside YOLOv8s, n and n-seg, and its memory.
 
 Run: `pytest benches/test_training.py --benchmark-only -s`. The scan's gradients are held to float64 in test_scan.py.
 """
@@ -14,7 +14,7 @@ FULL_PX = 640
 DEFINITION_PX = 160  # one token at a time: seconds here, a minute or more at 640 px
 MEMORY_BATCH = 4
 STEPS_FOR_MEMORY = 2  # the second has the optimizer's momentum
-PEERS = {"t": "yolov8s", "n": "yolov8n"}
+PEERS = {"t": "yolov8s", "n": "yolov8n", "n-seg": "yolov8n-seg"}
 
 
 def step_timer(process):
