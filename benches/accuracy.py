@@ -2,9 +2,9 @@
 
 Run: `make accuracy`, or a part of it: `python benches/accuracy.py --only n,yolov8n --seeds 0 --epochs 100`; masks:
 `make accuracy-masks`. Interrupt it as you like: finished runs are kept below runs/accuracy, the one at hand goes on
-from its last epoch. All train with the defaults of their own program, and the weights of the best validation epoch
-predict a split (scores over 0.001, NMS at 0.7, 300 objects), which one evaluator measures. The table goes into
-docs/results.md.
+from its last epoch. All train with the defaults of their own program, or with options behind the name
+(`yolov8n:nbs=8`), and the weights of the best validation epoch predict a split (scores over 0.001, NMS at 0.7, 300
+objects), which one evaluator measures. The table goes into docs/results.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import argparse
 import statistics
 import sys
 from pathlib import Path
+
+import yaml
 
 from learn import ROOT, Job, Learned, learned
 from page import put_table
@@ -26,26 +28,37 @@ SEEDS = (0, 1)
 def main() -> None:
     """Every run that was asked for, then the page."""
     wanted = arguments()
-    size = wanted.imgsz, wanted.epochs, wanted.batch
-    jobs = [
-        Job(model, wanted.data, *size, seed, wanted.split, wanted.device, wanted.threads)
-        for seed in wanted.seeds
-        for model in wanted.only
-    ]
-    if not all(job.is_ours for job in jobs) and not wanted.peer_python.exists():
+    jobs = [job(name, seed, wanted) for seed in wanted.seeds for name in wanted.only]
+    if not all(one.is_ours for one in jobs) and not wanted.peer_python.exists():
         sys.exit(f"{wanted.peer_python}: no such interpreter; run `make bench-peers`, or name ours alone: --only n")
     done: list[Learned] = []
-    for job in jobs:
-        done.append(learned(job, wanted.folder, wanted.peer_python))
-        print(f"       AP50 {done[-1].figures['ap50']:.4f}  AP {done[-1].figures['ap']:.4f}  {job.name}", flush=True)
+    for one in jobs:
+        done.append(learned(one, wanted.folder, wanted.peer_python))
+        print(f"       AP50 {done[-1].figures['ap50']:.4f}  AP {done[-1].figures['ap']:.4f}  {one.name}", flush=True)
         put_table(wanted.page, title(wanted), table(done, wanted))
+
+
+def job(name: str, seed: int, wanted: argparse.Namespace) -> Job:
+    """A training by its name, which may have options of its own program: `yolov8n:nbs=8`."""
+    model, *pairs = name.split(":")
+    options = {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in pairs)}
+    size = wanted.imgsz, wanted.epochs, wanted.batch
+    return Job(model, wanted.data, *size, seed, wanted.split, wanted.device, wanted.threads, options)
+
+
+def label(one: Job) -> str:
+    """The model, and the options that differ from the defaults of its program."""
+    return ", ".join([one.model, *(f"{key}={value}" for key, value in one.options.items())])
 
 
 def arguments() -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--only", type=lambda text: tuple(text.split(",")), default=MODELS, help="ours: n t b l, or n-seg …"
+        "--only",
+        type=lambda text: tuple(text.split(",")),
+        default=MODELS,
+        help="ours: n t b l, or n-seg …; options behind a colon: yolov8n:nbs=8",
     )
     parser.add_argument("--seeds", type=lambda text: tuple(map(int, text.split(","))), default=SEEDS)
     parser.add_argument("--epochs", type=int, default=100)
@@ -69,11 +82,11 @@ def title(wanted: argparse.Namespace) -> str:
 def table(done: list[Learned], wanted: argparse.Namespace) -> str:
     """One row per model: means over seeds, and what every seed gave."""
     names = [key.removesuffix(" ap50") for key in done[0].figures if key.endswith(" ap50")]
-    models = list(dict.fromkeys(one.job.model for one in done))
+    models = list(dict.fromkeys(label(one.job) for one in done))
     masks = ["mask AP50", "mask AP50-95"] if "mask_ap" in done[0].figures else []
     boxes = ["AP50", "AP50-95", *(f"{n} AP50 / AP" for n in names)]
     head = ["model", "parameters", *masks, *boxes, "images/s", "time", "seeds"]
-    rows = [_row(model, [one for one in done if one.job.model == model], names) for model in models]
+    rows = [_row(model, [one for one in done if label(one.job) == model], names) for model in models]
     lines = [" | ".join(cells) for cells in (head, ["---"] * len(head), *rows)]
     versions = {f"{name} {number}" for one in done for name, number in one.versions.items()}
     shown = ",".join(wanted.only), ",".join(map(str, wanted.seeds))

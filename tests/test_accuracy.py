@@ -1,5 +1,6 @@
 """The bookkeeping of benches/accuracy.py: what is kept, what is counted, what lands on the page."""
 
+import dataclasses
 import json
 from argparse import Namespace
 from pathlib import Path
@@ -117,3 +118,18 @@ def test_a_table_of_networks_with_masks_begins_with_them():
     assert "| **n-seg** | 1,000 | 0.700 (0.700) | 0.400 (0.400) | 0.500 (0.500) |" in text
     assert "--threads 2 --data nuclei --split val`" in text
     assert "of the val split" in text
+
+
+def test_options_behind_a_name_go_to_its_program_and_into_its_row():
+    wanted = Namespace(
+        only=("yolov8n", "yolov8n:nbs=8:cos_lr=true"), seeds=(0,), epochs=30, imgsz=320, batch=8, threads=1,
+        data=Path("bccd"), split="test", device="cpu",
+    )  # fmt: skip
+    plain, changed = (accuracy.job(name, 0, wanted) for name in wanted.only)
+    assert (plain.model, plain.options) == ("yolov8n", {})
+    assert (changed.model, changed.options) == ("yolov8n", {"nbs": 8, "cos_lr": True})
+    assert plain.name != changed.name
+    runs = [dataclasses.replace(learned("yolov8n", 0, ap), job=one) for one, ap in ((plain, 0.4), (changed, 0.6))]
+    text = accuracy.table(runs, wanted)
+    assert "| yolov8n | 1,000 | 0.400 (0.400) |" in text
+    assert "| yolov8n, nbs=8, cos_lr=True | 1,000 | 0.600 (0.600) |" in text
