@@ -20,6 +20,7 @@ SLOTS_PER_RANK = 0.6  # and token, of scan_forward and scan_summary
 FOLD_SLOTS = 400  # per earlier segment: mostly the wait for its summary
 LAUNCH_SLOTS = 4000  # 2 us
 # A segmented backward scan takes every exponential twice: it pays where whole sequences would leave half the GPU idle.
+# There are as many segments as run at once: registers let a processor have so many warps, and others would come after.
 BUSY_WARPS_PER_PROCESSOR, SEGMENTED_WARPS_PER_PROCESSOR = 4, 8
 
 
@@ -116,8 +117,8 @@ def segment_tokens(length: int, warps: int, num_processors: int) -> int:
     """
     segments = 1
     if 2 * warps < BUSY_WARPS_PER_PROCESSOR * num_processors:
-        wanted = ceil_div(SEGMENTED_WARPS_PER_PROCESSOR * num_processors, warps)
-        segments = min(wanted, math.isqrt(length))  # each folds the ends of all before it: no more of them than tokens
+        fitting = SEGMENTED_WARPS_PER_PROCESSOR * num_processors // warps
+        segments = min(fitting, math.isqrt(length))  # each folds the ends of all before it: no more of them than tokens
     return _even(length, segments)
 
 
