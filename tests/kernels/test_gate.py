@@ -146,7 +146,7 @@ def hot_loop(kernel, folder):
 
 
 def slots_ahead(loop):
-    """Of every load from global memory of a loop, the slots until an instruction, of the next turn perhaps, reads it."""
+    """Of a loop's loads from global memory, the slots until an instruction, perhaps of the next turn, reads it."""
     for i, load in enumerate(loop):
         if loaded := re.search(r"LDG\S* (R\d+),", load):
             exponentials = 0
