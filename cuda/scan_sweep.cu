@@ -19,6 +19,9 @@ template <int PAIR_, int LANES_> struct Way {
         APART = HALF / LANES,        // between the channels of a thread
         CHANNELS = APART * PAIR,
     };
+    struct Read {  // of a span: inputs, and what the other direction has left
+        float u[TURNS][PAIR], left[TURNS][PAIR];
+    };
     float bias[PAIR];  // times log2 e
     float skip[PAIR];
     float A[PAIR][OWN], h[PAIR][OWN];
@@ -170,10 +173,10 @@ template <class T, class W> DEVICE void scan(const ScanForward& a, float* shared
     const T* x = static_cast<const T*>(a.x) + (i64)part.batch * a.length * a.channels + part.channel;
     float* y = a.parts + (path * a.batch + part.batch) * a.length * a.channels + part.channel;
     float* checkpoint = a.checkpoints ? a.checkpoints + state_at(a, part, sequence * (a.length / CHUNK)) : nullptr;
-    float u[W::TURNS][W::PAIR], left[W::TURNS][W::PAIR] = {};
+    typename W::Read now = {};
     if (thread < TILE) staged.tokens[thread] = token_at(a, part.direction, thread);
     __syncthreads();
-    load_turns<W>(x, staged.tokens, x_bytes, u);
+    load_turns<W>(x, staged.tokens, x_bytes, now.u);
 #pragma unroll 1
     for (int t0 = 0, here = 0, count; t0 < a.length; t0 += count, here ^= TILE) {
         count = min((int)TILE, (t0 < middle ? middle : a.length) - t0);
@@ -182,7 +185,7 @@ template <class T, class W> DEVICE void scan(const ScanForward& a, float* shared
         stage_states<TILE, 4>(a, thread, HALF, 0, rows, tokens, LN_2, staged.bc);
         stage_dt<TILE>(thread, HALF, a.rank, rows, tokens, PITCH, place, staged.dt);
         __syncthreads();
-        if (t0 == middle) load_left<W>(y, tokens, y_bytes, true, left);
+        if (t0 == middle) load_left<W>(y, tokens, y_bytes, true, now.left);
 #pragma unroll 1
         for (int g = 0; g < count;) {
             if (checkpoint && (t0 + g) % CHUNK == 0) {
@@ -192,22 +195,24 @@ template <class T, class W> DEVICE void scan(const ScanForward& a, float* shared
 #pragma unroll 1
             do {
                 float s[W::TURNS][W::PAIR], su[W::TURNS][W::PAIR], sum[W::TURNS][W::PAIR];
-                const int* next = g + W::SPAN < count ? tokens + g + W::SPAN : later;
+                const int* ahead = g + W::SPAN < count ? tokens + g + W::SPAN : later;
+                typename W::Read next;  // asked for now: the compiler moves no load down across the loop over ranks
+                load_turns<W>(x, ahead, x_bytes, next.u);
+                load_left<W>(y, ahead, y_bytes, t0 >= middle && t0 + g + W::SPAN < a.length, next.left);
                 steps_of(a.rank, own, staged.dt + g + lane * W::TURNS, staged.weight, s);
 #pragma unroll
                 for (int j = 0; j < W::TURNS; ++j)
                     for (int c = 0; c < W::PAIR; ++c) {
-                        sum[j][c] = fmaf(own.skip[c], u[j][c], left[j][c]);
-                        su[j][c] = s[j][c] * u[j][c];
+                        sum[j][c] = fmaf(own.skip[c], now.u[j][c], now.left[j][c]);
+                        su[j][c] = s[j][c] * now.u[j][c];
                     }
-                load_turns<W>(x, next, x_bytes, u);
-                load_left<W>(y, next, y_bytes, t0 >= middle && t0 + g + W::SPAN < a.length, left);
 #pragma unroll
                 for (int j = 0; j < W::TURNS; ++j) {
                     advance(staged.bc + (g + j * W::LANES) * 2 * STATES + lane * W::OWN, s[j], su[j], own, sum[j]);
                     float* to = at_row(y, turn_of<W>(tokens + g, j), y_bytes);
                     for (int c = 0; c < W::PAIR; ++c) store(to + c * W::APART, sum[j][c]);
                 }
+                now = next;
                 g += W::SPAN;
             } while (g < count && (t0 + g) % CHUNK);
         }

@@ -107,9 +107,11 @@ def norm_gate_right(build, order):
 def giants_right(kernel):
     if kernel in ("scan_backward", "scan_adjoint"):
         test_checked.test_the_last_block_of_a_giant_backward(kernel)
-    elif kernel == "scan_sum":
+    if kernel == "scan_backward":
+        test_checked.test_the_last_block_of_a_giant_backward_with_more_states()
+    if kernel == "scan_sum":
         test_checked.test_the_last_block_of_a_giant_sum()
-    elif kernel == "norm_gate":
+    if kernel == "norm_gate":
         test_checked.test_the_last_block_of_a_giant_norm_gate()
     for values in test_checked.GIANTS:
         if values[0].rstrip("0123456789") == kernel:

@@ -202,6 +202,27 @@ def test_the_last_block_of_a_giant_backward(kernel):
         assert (view(last, L * D) == 1).all()  # the skip's alone
 
 
+def test_the_last_block_of_a_giant_backward_with_more_states():
+    B, L, D, N = GIANT, 45, 33, 18  # two planes of states, the second's gradient of delta beyond 2^31 elements
+    M, P, numbers = 2, 2 * N, B * L * D
+    with Machine("scan_backward.cu") as m:
+        dy, x, delta, proj = places(m, dy=numbers, x=numbers, delta=numbers, proj=B * L * P)
+        weight, bias, A, skip = places(m, weight=1, bias=D, A=D * N, skip=D)
+        states, parts, ddelta = places(m, checkpoints=B * 3 * N * D, parts=M * numbers, ddelta=M * numbers)
+        dproj, dparameters = places(m, dproj=M * B * L * P, dparameters=B * M * D * (N + 2))
+        for stream, count in ((dy, L * D), (x, L * D), (proj, L * P)):
+            ones(stream + 4 * (B - 1) * count, count)
+        arguments = structure("ScanBackward")(
+            *(dy, x, delta, proj, weight, bias, A, skip, states, None, None, parts, ddelta, dproj, dparameters),
+            *(B, L, D, N, 0, 1, 0, 0, 0, 1, 64, 0),
+        )
+        last = ddelta + 4 * (M * numbers - L * D)
+        ctypes.memset(last, 0xFF, 4 * L * D)
+        m.launch("scan_backward_f32", arguments, B * M, 64, 4 * 6828, first=B * M - 1)
+        adjoints = np.arange(L, 0, -1)[:, None]  # A is 0: of each of the plane's two states
+        assert (view(last, L * D).reshape(L, D) == 2 * adjoints).all()
+
+
 def test_the_last_block_of_a_giant_sum():
     count = 2**31 + 700
     with Machine("scan_sum.cu") as m:

@@ -20,6 +20,7 @@ SLOTS_PER_RANK = 0.6  # and token, of scan_forward and scan_summary
 FOLD_SLOTS = 400  # per earlier segment: mostly the wait for its summary
 LAUNCH_SLOTS = 4000  # 2 us
 # A segmented backward scan takes every exponential twice: it pays where whole sequences would leave half the GPU idle.
+# There are as many segments as run at once: registers let a processor have so many warps, and others would come after.
 BUSY_WARPS_PER_PROCESSOR, SEGMENTED_WARPS_PER_PROCESSOR = 4, 8
 
 
@@ -46,8 +47,8 @@ class Sweep(NamedTuple):
 
 
 SWEEPS = (
-    Sweep(32, 128, 8, 214, 3.2, 272),
-    Sweep(16, 64, 8, 117, 2.2, 136),
+    Sweep(32, 128, 8, 215, 3.2, 272),
+    Sweep(16, 64, 8, 118, 2.2, 136),
     Sweep(8, 32, 16, 68, 1.1, 68),
     Sweep(4, 16, 16, 41, 0.7, 34),
 )
@@ -116,8 +117,8 @@ def segment_tokens(length: int, warps: int, num_processors: int) -> int:
     """
     segments = 1
     if 2 * warps < BUSY_WARPS_PER_PROCESSOR * num_processors:
-        wanted = ceil_div(SEGMENTED_WARPS_PER_PROCESSOR * num_processors, warps)
-        segments = min(wanted, math.isqrt(length))  # each folds the ends of all before it: no more of them than tokens
+        fitting = SEGMENTED_WARPS_PER_PROCESSOR * num_processors // warps
+        segments = min(fitting, math.isqrt(length))  # each folds the ends of all before it: no more of them than tokens
     return _even(length, segments)
 
 
