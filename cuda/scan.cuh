@@ -76,9 +76,8 @@ template <class T, class Arguments> DEVICE Rows<T> open_rows(const Arguments& a,
             a.directions * length * (int)sizeof(T)};
 }
 
-// B, times `scale`, and C of TOKENS tokens into bc [TOKENS][B 16 | C 16]; zero for states beyond N. By so many threads, each of
-// which asks for 4 AT_ONCE values before it waits.
-template <int TOKENS, int AT_ONCE, class T, class Arguments>
+// B, times `scale`, and C of TOKENS tokens into bc [TOKENS][B 16 | C 16]; zero for states beyond N. By so many threads.
+template <int TOKENS, class T, class Arguments>
 DEVICE void stage_states(const Arguments& a, unsigned thread, unsigned threads, int plane, Rows<T> rows, const int* tokens,
                          float scale, float* bc) {
     int lane = thread % 32, first = thread / 32 * 4, apart = threads / 8, state = plane * STATES + lane % STATES;
@@ -86,17 +85,12 @@ DEVICE void stage_states(const Arguments& a, unsigned thread, unsigned threads, 
     float factor = state < a.states ? lane < STATES ? scale : 1.0f : 0.0f;
     tokens += first, bc += first * 2 * STATES + lane;
 #pragma unroll 1
-    for (int t = first; t < TOKENS; t += AT_ONCE * apart, tokens += AT_ONCE * apart, bc += AT_ONCE * apart * 2 * STATES) {
-        float v[AT_ONCE][4];
-#pragma unroll
-        for (int i = 0; i < AT_ONCE; ++i) {
-            int token[4];
-            load4(tokens + i * apart, token);
-            for (int j = 0; j < 4; ++j) v[i][j] = load(at_row(row, token[j], rows.bytes));
-        }
-#pragma unroll
-        for (int i = 0; i < AT_ONCE; ++i)
-            for (int j = 0; j < 4; ++j) bc[(i * apart + j) * 2 * STATES] = factor * v[i][j];
+    for (int t = first; t < TOKENS; t += apart, tokens += apart, bc += apart * 2 * STATES) {
+        int token[4];
+        float v[4];
+        load4(tokens, token);
+        for (int j = 0; j < 4; ++j) v[j] = load(at_row(row, token[j], rows.bytes));
+        for (int j = 0; j < 4; ++j) bc[j * 2 * STATES] = factor * v[j];
     }
 }
 

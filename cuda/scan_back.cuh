@@ -25,7 +25,7 @@ DEVICE void stage(const ScanBackward& a, unsigned threads, int direction, int pl
     if (threadIdx.x < TOKENS) staged.tokens()[threadIdx.x] = token_at(a, direction, t + (int)threadIdx.x);
     __syncthreads();
     unsigned thread = threadIdx.x;
-    stage_states<TOKENS, 1>(a, thread, threads, plane, rows, staged.tokens(), 1.0f, staged.bc());
+    stage_states<TOKENS>(a, thread, threads, plane, rows, staged.tokens(), 1.0f, staged.bc());
     stage_dt<TOKENS>(thread, threads, a.rank, rows, staged.tokens(), staged.PITCH, thread % TOKENS, staged.dt(0));
     __syncthreads();
 }

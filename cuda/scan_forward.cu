@@ -119,7 +119,7 @@ template <class T, bool SUMMARY> DEVICE void scan(const ScanForward& a, float* s
         const int* tokens = staged.tokens + here;
         if (threadIdx.x < TILE)
             staged.tokens[(here ^ TILE) + threadIdx.x] = token_at(a, part.direction, t0 + TILE + (int)threadIdx.x);
-        stage_states<TILE, 1>(a, threadIdx.x, blockDim.x, part.plane, rows, tokens, LN_2, staged.bc);
+        stage_states<TILE>(a, threadIdx.x, blockDim.x, part.plane, rows, tokens, LN_2, staged.bc);
         stage_dt<TILE>(threadIdx.x, blockDim.x, a.rank, rows, tokens, 1, threadIdx.x % TILE * staged.pitch, staged.dt);
         __syncthreads();
         for (int t = 0; t < TILE && t0 + t < end; t += CHUNK) {

@@ -18,6 +18,7 @@ template <int PAIR_, int LANES_> struct Way {
         TURNS = SPAN / LANES,        // of them, a thread's: every LANES-th
         APART = HALF / LANES,        // between the channels of a thread
         CHANNELS = APART * PAIR,
+        AHEAD = PAIR == 1,           // registers suffice for B and C of the next tile
     };
     struct Read {  // of a span: inputs, and what the other direction has left
         float u[TURNS][PAIR], left[TURNS][PAIR];
@@ -47,6 +48,28 @@ template <class W> DEVICE Staged carve(float* shared, int rank) {
     float *bc = shared + 2 * TILE, *dt = bc + TILE * 2 * STATES, *weight = dt + rank * PITCH;
     return {reinterpret_cast<int*>(shared), bc, dt, weight + within};
 }
+
+// B and C of a tile, what a thread brings of them: a warp has every second four tokens, a lane one of their 32 values.
+struct States {
+    float v[TILE / 2];
+
+    template <class T> DEVICE_MEMBER void ask(const ScanForward& a, Rows<T> rows, const int* tokens) {
+        const T* row = rows.first + a.rank + threadIdx.x % 32;
+#pragma unroll
+        for (int i = 0; i < TILE / 2; i += 4) {
+            int token[4];
+            load4(tokens + 2 * i + threadIdx.x % HALF / 32 * 4, token);
+            for (int j = 0; j < 4; ++j) v[i + j] = load(at_row(row, token[j], rows.bytes));
+        }
+    }
+    DEVICE_MEMBER void put(float* bc) const {
+        int lane = threadIdx.x % 32;
+        float factor = lane < STATES ? LN_2 : 1.0f;
+        bc += threadIdx.x % HALF / 32 * 4 * 2 * STATES + lane;
+#pragma unroll
+        for (int i = 0; i < TILE / 2; ++i) bc[(i / 4 * 8 + i % 4) * 2 * STATES] = factor * v[i];
+    }
+};
 
 template <class W> DEVICE void open(const ScanForward& a, Part part, Staged staged, W& own) {
 #pragma unroll
@@ -174,17 +197,21 @@ template <class T, class W> DEVICE void scan(const ScanForward& a, float* shared
     float* y = a.parts + (path * a.batch + part.batch) * a.length * a.channels + part.channel;
     float* checkpoint = a.checkpoints ? a.checkpoints + state_at(a, part, sequence * (a.length / CHUNK)) : nullptr;
     typename W::Read now = {};
+    States states;
     if (thread < TILE) staged.tokens[thread] = token_at(a, part.direction, thread);
     __syncthreads();
     load_turns<W>(x, staged.tokens, x_bytes, now.u);
+    if (W::AHEAD) states.ask(a, rows, staged.tokens);
 #pragma unroll 1
     for (int t0 = 0, here = 0, count; t0 < a.length; t0 += count, here ^= TILE) {
         count = min((int)TILE, (t0 < middle ? middle : a.length) - t0);
         const int *tokens = staged.tokens + here, *later = staged.tokens + (here ^ TILE);
         if (thread < TILE) staged.tokens[(here ^ TILE) + thread] = token_at(a, part.direction, t0 + count + thread);
-        stage_states<TILE, 4>(a, thread, HALF, 0, rows, tokens, LN_2, staged.bc);
+        if (!W::AHEAD) states.ask(a, rows, tokens);
+        states.put(staged.bc);
         stage_dt<TILE>(thread, HALF, a.rank, rows, tokens, PITCH, place, staged.dt);
         __syncthreads();
+        if (W::AHEAD) states.ask(a, rows, later);
         if (t0 == middle) load_left<W>(y, tokens, y_bytes, true, now.left);
 #pragma unroll 1
         for (int g = 0; g < count;) {
@@ -220,16 +247,16 @@ template <class T, class W> DEVICE void scan(const ScanForward& a, float* shared
     }
 }
 
-#define EXPORT(states, pair, lanes, blocks, suffix, T)               \
-    KERNEL(scan_sweep##states##_##suffix, ScanForward, 128, blocks) { \
-        SHARED(float, shared);                                       \
-        scan<T, Way<pair, lanes>>(a, shared);                        \
+#define EXPORT(states, pair, lanes, suffix, T)                   \
+    KERNEL(scan_sweep##states##_##suffix, ScanForward, 128, 2) { \
+        SHARED(float, shared);                                   \
+        scan<T, Way<pair, lanes>>(a, shared);                    \
     }
-#define EXPORT_ALL(suffix, T)         \
-    EXPORT(32, 2, 1, 2, suffix, T)    \
-    EXPORT(16, 1, 1, 2, suffix, T)    \
-    EXPORT(8, 1, 2, 3, suffix, T)     \
-    EXPORT(4, 1, 4, 3, suffix, T)
+#define EXPORT_ALL(suffix, T)     \
+    EXPORT(32, 2, 1, suffix, T)   \
+    EXPORT(16, 1, 1, suffix, T)   \
+    EXPORT(8, 1, 2, suffix, T)    \
+    EXPORT(4, 1, 4, suffix, T)
 
 EXPORT_ALL(f32, float)
 EXPORT_ALL(f16, half)
