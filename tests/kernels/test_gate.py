@@ -137,8 +137,11 @@ def hot_loops(cubin, kernel, fewest):
 def innermost_loops(cubin, kernel, fewest):
     """Those of `hot_loops` that hold no other."""
     hot = hot_loops(cubin, kernel, fewest)
-    inside = lambda o, loop: o != loop and o[0] >= loop[0] and o[-1] <= loop[-1]  # noqa: E731
-    return [codes for loop, codes in hot.items() if not any(inside(o, loop) for o in hot)]
+    return [
+        codes
+        for loop, codes in hot.items()
+        if not any(o != loop and o[0] >= loop[0] and o[-1] <= loop[-1] for o in hot)
+    ]
 
 
 def hot_loop(kernel, folder):
