@@ -32,7 +32,7 @@ ChannelMlp = Literal["rg", "mlp", "conv_mlp", "res_conv_mlp", "gated_mlp"]
 NeckBlock = Literal["odss", "c2f"]
 Pyramid = Literal["p3-p5", "p2-p5"]
 Initialization = Literal["release", "mamba"]
-Optimizer = Literal["auto", "sgd", "adamw"]
+Optimizer = Literal["auto", "sgd", "adamw", "muon"]
 Dtype = Literal["float32", "bfloat16"]
 Cache = Literal["off", "ram", "disk"]
 Partners = Literal["recent", "uniform"]
@@ -134,19 +134,19 @@ class TrainConfig:
     resume: bool = False
     """Go on from the run's weights/last.safetensors (or from --model, when that is such a file)."""
     optimizer: Optimizer = "auto"
-    """auto: AdamW below 10,000 steps, else SGD."""
+    """auto: SGD from 10,000 steps on; below, Muon from a preset and AdamW from trained weights."""
     lr0: float = 0.01
-    """First learning rate (SGD; auto chooses its own for AdamW)."""
+    """First learning rate; auto chooses its own for Muon and AdamW."""
     lrf: float = 0.01
     """Last learning rate as a fraction of the first."""
     cos_lr: bool = False
     """Learning rate along half a cosine instead of a straight line."""
     momentum: float = 0.937
-    """Momentum of SGD, beta1 of AdamW."""
+    """Momentum of SGD and Muon, beta1 of AdamW."""
     weight_decay: float = 5e-4
     """Weight decay at the nominal batch; never on biases, norms, A_logs, Ds."""
     nbs: int = 0
-    """Nominal batch: gradients are accumulated up to it. 0: 64, or no accumulation where auto takes AdamW."""
+    """Nominal batch: gradients are accumulated up to it. 0: 64, or no accumulation where auto takes Muon or AdamW."""
     warmup_epochs: float = 3.0
     """Epochs of linear warm-up."""
     warmup_momentum: float = 0.8

@@ -1,0 +1,95 @@
+"""Muon: filters move along their momentum with all singular values made about one, everything else by AdamW.
+
+A gradient of a filter bank is dominated by few directions; once orthogonalised, a step teaches every direction alike,
+so a run that is short of steps learns more in each (docs/adr/009). Method: Keller Jordan, 2024; size of a step, such
+that rates of AdamW fit: arXiv 2502.16982, section 2.2. torch.optim.Muon, which takes matrices only and rounds to
+bfloat16, is the oracle of the test: tests/engine/test_muon.py.
+
+Shapes: O outputs, I inputs, k side of a filter, n filter banks of one shape, r <= c sides of a matrix.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+QUINTIC = (3.4445, -4.7750, 2.0315)  # a s + b s^3 + c s^5 takes every s in (0, 1] near one when applied again and again
+ITERATIONS = 5
+RMS_OF_ADAMW = 0.2  # of what AdamW adds to a weight, in units of its rate
+LEAST_SIDE = 16  # narrower matrices, such as the last layer of three classes, have few directions to balance
+SMALLEST_NORM = 1e-7
+_rest_by_adamw = inspect.unwrap(torch.optim.AdamW.step)  # without the guards that import torch's compiler
+
+
+class Muon(torch.optim.AdamW):
+    """An AdamW that treats dense filter banks of the group "weights" as matrices (O, I k k)."""
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float, betas: tuple[float, float]) -> None:
+        for group in groups:
+            group["momentum"] = momentum
+        super().__init__(groups, lr=lr, betas=betas)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a loaded state; AdamW's own mends those of old torch and wants a step count in each."""
+        torch.optim.Optimizer.__setstate__(self, state)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move every parameter that has a gradient."""
+        groups = self.param_groups
+        for group in groups:
+            moving = [p for p in group["params"] if p.grad is not None and is_filter_bank(p)]
+            self._step_banks(moving, group["lr"], group["momentum"], group["weight_decay"])
+        self.param_groups = [{**g, "params": [p for p in g["params"] if not is_filter_bank(p)]} for g in groups]
+        _rest_by_adamw(self, closure)
+        self.param_groups = groups
+
+    def _step_banks(self, banks: list[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
+        for same in _by_shape(banks):
+            gradients = torch.stack([bank.grad.flatten(1) for bank in same if bank.grad is not None])
+            averages = [self._average(bank).flatten(1) for bank in same]
+            torch._foreach_lerp_(averages, gradients.unbind(), 1 - momentum)
+            ahead = torch.lerp(gradients, torch.stack(averages), momentum)  # Nesterov
+            size = lr * RMS_OF_ADAMW * max(ahead.shape[1:]) ** 0.5
+            steps = orthogonalised(ahead) * -size
+            torch._foreach_mul_(same, 1 - lr * weight_decay)
+            torch._foreach_add_(same, steps.unflatten(2, same[0].shape[1:]).unbind())
+
+    def _average(self, bank: Tensor) -> Tensor:
+        state: dict[str, Tensor] = self.state[bank]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(bank, memory_format=torch.contiguous_format)
+        return state["momentum_buffer"]
+
+
+def is_filter_bank(parameter: Tensor) -> bool:
+    """Whether it is the weight (O, I, k, k) of a dense convolution between at least LEAST_SIDE channels."""
+    is_dense = parameter.ndim == 4 and parameter.shape[1] > 1
+    return is_dense and min(parameter.shape[0], parameter[0].numel()) >= LEAST_SIDE
+
+
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """Matrices (n, r, c) with the same singular vectors and singular values between about 0.7 and 1.2."""
+    if matrices.shape[1] > matrices.shape[2]:
+        return orthogonalised(matrices.mT).mT
+    a, b, c = QUINTIC
+    x: Tensor = matrices / torch.linalg.matrix_norm(matrices, keepdim=True).clamp(min=SMALLEST_NORM)
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
+
+
+def _by_shape(banks: Iterable[Tensor]) -> Iterable[list[Tensor]]:
+    """Those that one batched product can treat."""
+    groups: dict[torch.Size, list[Tensor]] = defaultdict(list)
+    for bank in banks:
+        groups[bank.shape].append(bank)
+    return groups.values()
