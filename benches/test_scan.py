@@ -140,3 +140,15 @@ def test_length(benchmark, figure):
     slowest, quickest = max(found.values()), min(found.values())
     figure("scan forward, dearest length over cheapest", slowest * 1e3, {"cheapest": quickest * 1e3})
     benchmark.pedantic(calls[160], rounds=5)
+
+
+def test_sparse_gradients(benchmark, figure):
+    """What a detector sends back: few tokens have a gradient, and it decays below the normal range between them."""
+    dense, sparse = torch.ones(1, 6400, 128), torch.zeros(1, 6400, 128)
+    sparse[:, ::400] = 1
+    backwards = {name: backward_of(ss2d_scan, BLOCKS["P3"], g) for name, g in (("dense", dense), ("sparse", sparse))}
+    expected = exact(BLOCKS["P3"], sparse)
+    assert all(difference(a, e) < TOLERANCE_GRADIENTS for a, e in zip(backwards["sparse"](), expected, strict=True))
+    found = medians({name: functools.partial(seconds, call) for name, call in backwards.items()}, rounds=7)
+    figure("scan backward P3, gradient at every 400th token", found["sparse"] * 1e3, {"at all": found["dense"] * 1e3})
+    benchmark.pedantic(backwards["sparse"], rounds=5)

@@ -125,6 +125,22 @@ def test_extreme_steps(v, decay):
         assert relative_error(got, expected) < 2e-5
 
 
+def test_gradients_that_decay_below_the_normal_range():
+    """They count as nothing inside the scan, and torch's arithmetic stays as it was."""
+    inputs = map_inputs(dtype=torch.float32, height=16, width=16)
+    inputs[3].fill_(1.0)
+    exact = [t.double() if isinstance(t, torch.Tensor) else t for t in inputs]
+    weight = torch.zeros(2, 256, 24)
+    weight[:, 100] = 1e-15
+    found = []
+    for tensors, backend in ((inputs, "rust"), (exact, "reference")):
+        leaves = [t.clone().requires_grad_() for t in tensors[:6]]
+        y = ss2d_scan(*leaves, 16, 16, backend=backend)
+        found.append(torch.autograd.grad(y, leaves, weight.to(y.dtype)))
+    assert all(relative_error(a * 1e15, b * 1e15) < 2e-5 for a, b in zip(*found, strict=True))
+    assert torch.tensor(1e-30) * torch.tensor(1e-10) > 0
+
+
 def test_growing_states():
     """A > 0 is allowed in selective_scan."""
     u, delta, A, B, C, D, _ = sequence_inputs(length=20)

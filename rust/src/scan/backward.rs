@@ -12,7 +12,7 @@
 
 use crate::cpu;
 use crate::error::{Result, expect_len};
-use crate::simd::{Float, Vector, dispatch};
+use crate::simd::{Float, Vector, dispatch, without_subnormals};
 use crate::threads::for_each;
 
 use super::direction::{BUNDLE, BundleBackward};
@@ -61,7 +61,8 @@ pub fn backward<T: Float>(
     for_each(threads, parts.iter_mut().enumerate(), |(task, part)| {
         let (b, k) = (task / bundles / shape.directions, task / bundles % shape.directions);
         let first = task % bundles * BUNDLE;
-        *part = Some(dispatch(level, BundleBackward { problem, dy, checkpoints, b, k, first }));
+        let bundle = BundleBackward { problem, dy, checkpoints, b, k, first };
+        *part = Some(without_subnormals(|| dispatch(level, bundle)));
     })?;
     let parts: Vec<Part<T>> = parts.into_iter().flatten().collect();
     gradients.assemble(&shape, &parts, threads)?;

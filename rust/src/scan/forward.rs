@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::cpu;
 use crate::error::{Result, expect_len};
-use crate::simd::{Float, Kernel, Vector, dispatch};
+use crate::simd::{Float, Kernel, Vector, dispatch, without_subnormals};
 use crate::threads::for_each;
 
 use super::problem::{GroupParams, Problem, Shape};
@@ -42,7 +42,9 @@ pub fn forward<T: Float>(
     let split = Split::new(&shape, lanes, threads);
     let mut sums = take(split.parts * shape.batch * shape.groups(lanes) * shape.length * lanes);
     let tasks = tasks(&shape, &split, lanes, &mut sums, checkpoints);
-    for_each(threads, tasks.into_iter(), |task| dispatch(level, TaskForward { problem, task }))?;
+    for_each(threads, tasks.into_iter(), |task| {
+        without_subnormals(|| dispatch(level, TaskForward { problem, task }));
+    })?;
     merge(&shape, split.parts, lanes, &sums, y, threads)?;
     give(sums);
     Ok(())

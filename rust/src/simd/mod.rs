@@ -5,11 +5,13 @@
 
 mod float;
 mod lanes;
+mod subnormal;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use float::Float;
 pub use lanes::Lanes;
+pub use subnormal::without_subnormals;
 
 use crate::cpu::Level;
 
