@@ -78,7 +78,7 @@ def check_blank_share(ranks):
         blank_forward(network, CPU).backward()
     ranks.add_gradients(network)
     for a, b in zip(network.parameters(), alone.parameters(), strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5 * float(b.grad.abs().max() + 1))
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(network.stem[1].running_var, alone.stem[1].running_var)
 
 

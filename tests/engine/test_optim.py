@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mamba_yolo.config import PACKAGED_MODEL, DetectorConfig, TrainConfig
+from mamba_yolo.config import DetectorConfig, TrainConfig
 from mamba_yolo.engine.optim import build_optimizer, make_plan, parameter_groups, set_rates
 from mamba_yolo.engine.schedule import Rates
 from mamba_yolo.models.detector import Detector
@@ -51,34 +51,22 @@ def test_weight_decay_follows_the_real_batch(batch, decay):
     assert make_plan(TrainConfig(batch=batch, nbs=64), 100, 2).weight_decay == pytest.approx(decay)
 
 
-@pytest.mark.parametrize("model", ["n", "trained.safetensors"])
-def test_auto_takes_sgd_for_long_runs(model):
-    plan = make_plan(TrainConfig(epochs=100, model=model), 400, 3)  # 100 steps an epoch
+def test_auto_takes_adamw_for_short_runs():
+    plan = make_plan(TrainConfig(epochs=100), 400, 3)  # 100 steps an epoch
     assert plan.kind == "sgd"
-    assert plan.schedule.lr0 == 0.01
-
-
-def test_auto_takes_muon_for_short_runs_from_scratch():
-    plan = make_plan(TrainConfig(epochs=99, model="t-seg"), 400, 3)
-    assert (plan.kind, plan.schedule.lr0, plan.schedule.momentum) == ("muon", 0.016, 0.95)
-    assert plan.schedule.at(0, 0).bias_lr == 0
-    assert plan.schedule.at(0, 0).momentum == 0.8
-
-
-@pytest.mark.parametrize("model", ["trained.safetensors", "official.pt", PACKAGED_MODEL])
-def test_auto_takes_adamw_for_short_runs_from_trained_weights(model):
-    plan = make_plan(TrainConfig(epochs=99, model=model), 400, 3)
+    plan = make_plan(TrainConfig(epochs=99), 400, 3)
     assert plan.kind == "adamw"
     assert plan.schedule.lr0 == pytest.approx(0.002 * 5 / 7, abs=1e-6)
     assert plan.schedule.momentum == 0.9
     assert plan.schedule.at(0, 0).bias_lr == 0
 
 
-@pytest.mark.parametrize("model", ["n", "trained.safetensors"])
-def test_a_short_run_steps_after_every_batch_unless_told_otherwise(model):
-    assert make_plan(TrainConfig(batch=8, model=model), 10, 3).schedule.accumulate == 1
-    assert make_plan(TrainConfig(batch=8, nbs=64, model=model), 10, 3).schedule.accumulate == 8
+def test_a_short_run_steps_after_every_batch_unless_told_otherwise():
+    assert make_plan(TrainConfig(batch=8), 10, 3).schedule.accumulate == 1
+    assert make_plan(TrainConfig(batch=8, nbs=64), 10, 3).schedule.accumulate == 8
     assert make_plan(TrainConfig(batch=8, optimizer="sgd"), 10, 3).schedule.accumulate == 8
+    assert make_plan(TrainConfig(batch=8, optimizer="muon"), 10, 3).schedule.accumulate == 1
+    assert make_plan(TrainConfig(batch=8, optimizer="muon", nbs=64), 10, 3).schedule.accumulate == 8
 
 
 def test_chosen_optimizer_keeps_the_given_rate():

@@ -125,9 +125,9 @@ class TinyDetector(nn.Module):
     def __init__(self, config: DetectorConfig):
         super().__init__()
         self.config = config
-        self.stem = nn.Sequential(nn.Conv2d(3, 16, 8, 8, bias=False), nn.BatchNorm2d(16), nn.SiLU(), nn.Dropout(0.1))
-        self.down = nn.ModuleList([nn.Conv2d(16, 16, 3, 2, 1), nn.Conv2d(16, 16, 3, 2, 1)])
-        self.head = nn.ModuleList([nn.Conv2d(16, 64 + config.num_classes, 1) for _ in range(3)])
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 8, 8, bias=False), nn.BatchNorm2d(8), nn.SiLU(), nn.Dropout(0.1))
+        self.down = nn.ModuleList([nn.Conv2d(8, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)])
+        self.head = nn.ModuleList([nn.Conv2d(8, 64 + config.num_classes, 1) for _ in range(3)])
 
     def forward(self, images):
         maps = [self.stem(images)]

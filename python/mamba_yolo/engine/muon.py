@@ -1,9 +1,10 @@
-"""Muon: filters move along their momentum with all singular values made about one, everything else by AdamW.
+"""Muon: filters before batch norms move along their momentum with singular values made about one, the rest by AdamW.
 
 A gradient of a filter bank is dominated by few directions; once orthogonalised, a step teaches every direction alike,
-so a run that is short of steps learns more in each (docs/adr/009). Method: Keller Jordan, 2024; size of a step, such
-that rates of AdamW fit: arXiv 2502.16982, section 2.2. torch.optim.Muon, which takes matrices only and rounds to
-bfloat16, is the oracle of the test: tests/engine/test_muon.py.
+so a run that is short of steps learns more in each. Only filters whose output is normalised: steps of this size make
+others grow without limit (docs/log.md). Method: Keller Jordan, 2024; size of a step, such that it is one of AdamW:
+arXiv 2502.16982, section 2.2. torch.optim.Muon, which takes matrices only and rounds to bfloat16, is the oracle of the
+test: tests/engine/test_muon.py.
 
 Shapes: O outputs, I inputs, k side of a filter, n filter banks of one shape, r <= c sides of a matrix.
 """
@@ -15,7 +16,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from mamba_yolo.models.layers import ConvNormAct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,17 +26,34 @@ if TYPE_CHECKING:
 QUINTIC = (3.4445, -4.7750, 2.0315)  # a s + b s^3 + c s^5 takes every s in (0, 1] near one when applied again and again
 ITERATIONS = 5
 RMS_OF_ADAMW = 0.2  # of what AdamW adds to a weight, in units of its rate
+RATE_OF_REST = 0.25  # of that of filters
 LEAST_SIDE = 16  # narrower matrices, such as the last layer of three classes, have few directions to balance
 SMALLEST_NORM = 1e-7
 _rest_by_adamw = inspect.unwrap(torch.optim.AdamW.step)  # without the guards that import torch's compiler
 
 
 class Muon(torch.optim.AdamW):
-    """An AdamW that treats dense filter banks of the group "weights" as matrices (O, I k k)."""
+    """An AdamW that treats some convolutions as matrices (O, I k k), and takes a quarter of their rate for all others.
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float, betas: tuple[float, float]) -> None:
+    Args:
+        groups: parameters and their decay.
+        filters: weights (O, I, k, k) among them that are matrices, as `normalised_filters` finds them.
+        lr: rate of filters.
+        momentum: of filters.
+        betas: of all others.
+    """
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        filters: Iterable[Tensor],
+        lr: float,
+        momentum: float,
+        betas: tuple[float, float],
+    ) -> None:
         for group in groups:
             group["momentum"] = momentum
+        self.filters = set(filters)
         super().__init__(groups, lr=lr, betas=betas)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -45,11 +65,15 @@ class Muon(torch.optim.AdamW):
         """Move every parameter that has a gradient."""
         groups = self.param_groups
         for group in groups:
-            moving = [p for p in group["params"] if p.grad is not None and is_filter_bank(p)]
+            moving = [p for p in group["params"] if p.grad is not None and p in self.filters]
             self._step_banks(moving, group["lr"], group["momentum"], group["weight_decay"])
-        self.param_groups = [{**g, "params": [p for p in g["params"] if not is_filter_bank(p)]} for g in groups]
+        self.param_groups = [self._rest_of(group) for group in groups]
         _rest_by_adamw(self, closure)
         self.param_groups = groups
+
+    def _rest_of(self, group: dict[str, Any]) -> dict[str, Any]:
+        rest = [p for p in group["params"] if p not in self.filters]
+        return {**group, "params": rest, "lr": group["lr"] * RATE_OF_REST}
 
     def _step_banks(self, banks: list[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
         for same in _by_shape(banks):
@@ -69,10 +93,12 @@ class Muon(torch.optim.AdamW):
         return state["momentum_buffer"]
 
 
-def is_filter_bank(parameter: Tensor) -> bool:
-    """Whether it is the weight (O, I, k, k) of a dense convolution between at least LEAST_SIDE channels."""
-    is_dense = parameter.ndim == 4 and parameter.shape[1] > 1
-    return is_dense and min(parameter.shape[0], parameter[0].numel()) >= LEAST_SIDE
+def normalised_filters(model: nn.Module) -> list[Tensor]:
+    """Weights (O, I, k, k) of dense convolutions right before a batch norm, between at least LEAST_SIDE channels."""
+    weights: list[Tensor] = [
+        m.conv.weight for m in model.modules() if isinstance(m, ConvNormAct) and m.conv.groups == 1
+    ]
+    return [w for w in weights if min(w.shape[0], w[0].numel()) >= LEAST_SIDE]
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:

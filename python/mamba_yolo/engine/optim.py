@@ -1,4 +1,4 @@
-"""Optimizers: Muon for short runs, AdamW for short runs from trained weights, SGD with momentum for long ones.
+"""Optimizers of the release, SGD with Nesterov momentum, or AdamW for short runs; and Muon.
 
 Three parameter groups: weights (decayed); norms, A_logs, Ds and every vector (not decayed); biases (not decayed, with a
 warm-up rate of their own). `dt_projs_bias` of the scan is a time step rather than an offset, so it goes with the norms
@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 
-from mamba_yolo.engine.muon import Muon
-from mamba_yolo.engine.packaged import weights_file
+from mamba_yolo.engine.muon import Muon, normalised_filters
 from mamba_yolo.engine.schedule import Schedule, accumulation, optimizer_steps
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 GROUPS = ("weights", "norms", "biases")
 NOMINAL_BATCH = 64  # of the release
 AUTO_SGD_STEPS = 10_000  # `auto` takes SGD from here on
-AUTO_MUON_LR = 0.016
-AUTO_MUON_MOMENTUM = 0.95
 ADAM_BETA1 = 0.9
 ADAM_BETA2 = 0.999
 SCAN_PARAMETERS = ("A_logs", "Ds")
@@ -52,23 +49,21 @@ class Plan:
 
 
 def make_plan(config: TrainConfig, batches_per_epoch: int, num_classes: int) -> Plan:
-    """Choose optimizer and schedule.
+    """Choose optimizer and schedule; `auto` is AdamW with lr 0.002 * 5 / (4 + classes) below 10,000 steps, else SGD.
 
-    From 10,000 steps on `auto` is SGD, as in the release. A shorter run takes Muon, which learns most in few steps, or,
-    from trained weights, which its large steps would undo, AdamW with lr 0.002 * 5 / (4 + classes). It gains nothing
-    from accumulating its steps away: it then steps after every batch, unless `nbs` says otherwise.
+    A run that is short of steps gains nothing from accumulating them away: `auto` then steps after every batch, unless
+    `nbs` says otherwise.
     """
     nominal = config.nbs or NOMINAL_BATCH
     steps = optimizer_steps(config.epochs, batches_per_epoch, accumulation(nominal, config.batch))
     kind, lr0, momentum = config.optimizer, config.lr0, config.momentum
-    if kind == "auto" and steps >= AUTO_SGD_STEPS:
-        kind = "sgd"
-    elif kind == "auto":
+    if kind == "auto":
+        kind = "adamw" if steps < AUTO_SGD_STEPS else "sgd"
+        if kind == "adamw":
+            lr0, momentum = round(0.002 * 5 / (4 + num_classes), 6), ADAM_BETA1
+            nominal = config.nbs or config.batch
+    if kind == "muon":
         nominal = config.nbs or config.batch
-        if weights_file(config.model) is None:
-            kind, lr0, momentum = "muon", AUTO_MUON_LR, AUTO_MUON_MOMENTUM
-        else:
-            kind, lr0, momentum = "adamw", round(0.002 * 5 / (4 + num_classes), 6), ADAM_BETA1
     accumulate = accumulation(nominal, config.batch)
     steps = optimizer_steps(config.epochs, batches_per_epoch, accumulate)
     schedule = Schedule(
@@ -107,7 +102,7 @@ def build_optimizer(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     ]
     lr, momentum = plan.schedule.lr0, plan.schedule.momentum
     if plan.kind == "muon":
-        return _eager(Muon)(groups, lr=lr, momentum=momentum, betas=(ADAM_BETA1, ADAM_BETA2))
+        return _eager(Muon)(groups, normalised_filters(model), lr, momentum, (ADAM_BETA1, ADAM_BETA2))
     if plan.kind == "adamw":
         return _eager(torch.optim.AdamW)(groups, lr=lr, betas=(momentum, ADAM_BETA2))
     return _eager(torch.optim.SGD)(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
