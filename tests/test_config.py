@@ -28,7 +28,7 @@ def test_defaults_are_valid_and_survive_a_round_trip(cls):
         (TrainConfig, {"epochs": 0}, "epochs must be between 1 and"),
         (TrainConfig, {"imgsz": 300}, "imgsz must be a positive multiple of 32, got 300; try 288"),
         (TrainConfig, {"lr0": float("nan")}, "lr0 must be between .* got nan"),
-        (TrainConfig, {"optimizer": "lion"}, "optimizer must be one of auto, sgd, adamw, got 'lion'"),
+        (TrainConfig, {"optimizer": "lion"}, "optimizer must be one of auto, sgd, adamw, muon, got 'lion'"),
         (TrainConfig, {"mosaic": 1.5}, "mosaic must be between 0 and 1, got 1.5"),
         (ValConfig, {"conf": -0.1}, "conf must be between 0 and 1"),
         (PredictConfig, {"classes": (-1,)}, "classes must be between 0 and"),
