@@ -98,7 +98,8 @@ def table(done: dict[str, list[Learned]], wanted: argparse.Namespace) -> str:
         what = ", ".join(f"{key}={value}" for key, value in CHANGES[name].items()) or "auto: AdamW, batch 16"
         lines.append(f"| {what} | {ap50:.3f} | {ap:.3f} | {seeds} | {apart} |")
     shown = f"--seeds {','.join(map(str, wanted.seeds))} --epochs {wanted.epochs} --imgsz {wanted.imgsz}"
-    command = f"`python benches/ablation.py --only {','.join(done)} {shown}`"
+    data = "" if wanted.data == DATA else f"--data {wanted.data.name} "
+    command = f"`python benches/ablation.py {data}--only {','.join(done)} {shown}`"
     return "\n".join([*lines, "", f"{command}; figures of the validation split, weights of the best epoch."])
 
 
