@@ -8,11 +8,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch import nn
 
-from mamba_yolo.config import TrainConfig
+from mamba_yolo.cli.demo import DATA
+from mamba_yolo.config import TrainConfig, from_flat
+from mamba_yolo.engine.callbacks import Callback
 from mamba_yolo.engine.muon import Muon, normalised_filters, orthogonalised
 from mamba_yolo.engine.optim import build_optimizer, make_plan
+from mamba_yolo.engine.progress import Reporter
+from mamba_yolo.engine.train import train
 from mamba_yolo.models import build_detector
 from mamba_yolo.models.layers import ConvNormAct
 
@@ -174,3 +179,32 @@ def test_a_plan_builds_it_with_three_groups_and_the_momentum_of_the_schedule():
     assert isinstance(optimizer, Muon)
     assert [g["name"] for g in optimizer.param_groups] == ["weights", "norms", "biases"]
     assert [(g["lr"], g["momentum"]) for g in optimizer.param_groups] == [(0.02, 0.9)] * 3
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
+    class Stop(Callback):
+        def on_epoch_end(self, epoch, row, metrics):
+            raise KeyboardInterrupt
+
+    options = {
+        "data": str(DATA),
+        "model": "n",
+        "epochs": 2,
+        "imgsz": 64,
+        "batch": 16,
+        "optimizer": "muon",
+        "plots": False,
+    }
+    weights = []
+    for name, stops in (("straight", []), ("halves", [Stop()])):
+        config = from_flat(TrainConfig, {**options, "plots": False, "project": str(tmp_path), "name": name})
+        if stops:
+            with pytest.raises(KeyboardInterrupt):
+                train(config, callbacks=stops, progress=Reporter(quiet=True))
+            last = tmp_path / name / "weights" / "last.safetensors"
+            config = from_flat(TrainConfig, {"model": str(last), "resume": True})
+        train(config, progress=Reporter(quiet=True))
+        weights.append(load_file(tmp_path / name / "weights" / "last.safetensors"))
+    assert sum(key.endswith("momentum_buffer") for key in weights[0]) > 20
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])

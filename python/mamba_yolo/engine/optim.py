@@ -51,18 +51,18 @@ class Plan:
 def make_plan(config: TrainConfig, batches_per_epoch: int, num_classes: int) -> Plan:
     """Choose optimizer and schedule; `auto` is AdamW with lr 0.002 * 5 / (4 + classes) below 10,000 steps, else SGD.
 
-    A run that is short of steps gains nothing from accumulating them away: `auto` then steps after every batch, unless
-    `nbs` says otherwise.
+    A run that is short of steps gains nothing from accumulating them away: `auto` then steps after every batch, as Muon
+    always does, unless `nbs` says otherwise.
     """
     nominal = config.nbs or NOMINAL_BATCH
     steps = optimizer_steps(config.epochs, batches_per_epoch, accumulation(nominal, config.batch))
     kind, lr0, momentum = config.optimizer, config.lr0, config.momentum
+    is_short = kind == "auto" and steps < AUTO_SGD_STEPS
     if kind == "auto":
-        kind = "adamw" if steps < AUTO_SGD_STEPS else "sgd"
-        if kind == "adamw":
-            lr0, momentum = round(0.002 * 5 / (4 + num_classes), 6), ADAM_BETA1
-            nominal = config.nbs or config.batch
-    if kind == "muon":
+        kind = "adamw" if is_short else "sgd"
+    if is_short:
+        lr0, momentum = round(0.002 * 5 / (4 + num_classes), 6), ADAM_BETA1
+    if is_short or kind == "muon":
         nominal = config.nbs or config.batch
     accumulate = accumulation(nominal, config.batch)
     steps = optimizer_steps(config.epochs, batches_per_epoch, accumulate)
