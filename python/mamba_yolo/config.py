@@ -134,9 +134,9 @@ class TrainConfig:
     resume: bool = False
     """Go on from the run's weights/last.safetensors (or from --model, when that is such a file)."""
     optimizer: Optimizer = "auto"
-    """auto: AdamW below 10,000 steps, else SGD; muon (try lr0=0.016 momentum=0.95) learns more in short runs."""
+    """auto: muon below 10,000 steps, else sgd."""
     lr0: float = 0.01
-    """First learning rate (SGD, Muon; auto chooses its own for AdamW)."""
+    """First learning rate; for adamw give one of about 0.001."""
     lrf: float = 0.01
     """Last learning rate as a fraction of the first."""
     cos_lr: bool = False
@@ -146,7 +146,7 @@ class TrainConfig:
     weight_decay: float = 5e-4
     """Weight decay at the nominal batch; never on biases, norms, A_logs, Ds."""
     nbs: int = 0
-    """Nominal batch: gradients are accumulated up to it. 0: 64, or no accumulation by muon and auto's AdamW."""
+    """Nominal batch: gradients are accumulated up to it. 0: 64, or no accumulation by muon."""
     warmup_epochs: float = 3.0
     """Epochs of linear warm-up."""
     warmup_momentum: float = 0.8

@@ -13,8 +13,8 @@ from mamba_yolo.models import build_detector
 
 
 def step(detector):
-    optimizer = build_optimizer(detector, make_plan(TrainConfig(optimizer="sgd"), 10, 3))
-    norms = NormMomentum(detector, 10)
+    optimizer = build_optimizer(detector, make_plan(TrainConfig(optimizer="sgd"), 10))
+    norms = NormMomentum(detector, short_run=True)
     train_unfrozen(detector)
     norms.next_batch()
     raw = detector(torch.rand(2, 3, 64, 64))

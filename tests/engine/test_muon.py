@@ -1,4 +1,4 @@
-"""Filter banks by Muon beside torch's own on matrices, everything else beside torch's AdamW."""
+"""Filter banks by Muon beside torch's own on matrices, everything else beside torch's SGD."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from torch import nn
 from mamba_yolo.cli.demo import DATA
 from mamba_yolo.config import TrainConfig, from_flat
 from mamba_yolo.engine.callbacks import Callback
-from mamba_yolo.engine.muon import Muon, normalised_filters, orthogonalised
+from mamba_yolo.engine.muon import RATE_OF_FILTERS, Muon, normalised_filters, orthogonalised
 from mamba_yolo.engine.optim import build_optimizer, make_plan
 from mamba_yolo.engine.progress import Reporter
 from mamba_yolo.engine.train import train
 from mamba_yolo.models import build_detector
 from mamba_yolo.models.layers import ConvNormAct
 
-RATE, DECAY = 0.01, 0.1
-BETAS = (0.9, 0.999)
+RATE, DECAY, MOMENTUM = 0.01, 0.1, 0.95
 
 
 FILTERS = {"wide.conv.weight", "tall.conv.weight", "tall2.conv.weight"}
@@ -45,7 +44,7 @@ def layers():
 
 def muon(module, **options):
     groups = [{"params": list(module.parameters()), "weight_decay": DECAY}]
-    return Muon(groups, normalised_filters(module), **{"lr": RATE, "momentum": 0.95, "betas": BETAS, **options})
+    return Muon(groups, normalised_filters(module), **{"lr": RATE, "momentum": MOMENTUM, **options})
 
 
 def give_gradients(parameters, seed, scale=1.0):
@@ -89,7 +88,8 @@ def test_filter_banks_move_as_matrices_do_in_torchs_muon():
     module = layers()
     banks, optimizer = normalised_filters(module), muon(module)
     matrices = [nn.Parameter(bank.detach().flatten(1).clone()) for bank in banks]
-    theirs = torch.optim.Muon(matrices, lr=RATE, weight_decay=DECAY, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    rate = RATE * RATE_OF_FILTERS
+    theirs = torch.optim.Muon(matrices, lr=rate, weight_decay=DECAY, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw")
     for step in range(4):
         give_gradients(banks, step)
         before = [bank.detach().flatten(1).clone() for bank in banks]
@@ -103,12 +103,12 @@ def test_filter_banks_move_as_matrices_do_in_torchs_muon():
             assert (moved - expected).norm() < 0.03 * expected.norm()  # torch computes in bfloat16
 
 
-def test_everything_else_is_torchs_adamw_at_a_quarter_of_the_rate():
+def test_everything_else_is_torchs_sgd():
     ours = layers()
     theirs = copy.deepcopy(ours)
     rest = [name for name, _ in ours.named_parameters() if name not in FILTERS]
     parameters = [theirs.get_parameter(name) for name in rest]
-    alone = torch.optim.AdamW(parameters, lr=RATE * 0.25, betas=BETAS, weight_decay=DECAY)
+    alone = torch.optim.SGD(parameters, lr=RATE, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY)
     optimizer = muon(ours)
     for step in range(3):
         give_gradients(ours.parameters(), step)
@@ -134,7 +134,7 @@ def test_a_step_has_the_size_of_adamws():
     ours = layers()
     before = ours["wide"].conv.weight.detach().clone()
     give_gradients(ours.parameters(), 0)
-    muon(ours, lr=1.0).step()
+    muon(ours, lr=1 / RATE_OF_FILTERS).step()
     step = ours["wide"].conv.weight.detach() - before * (1 - DECAY)
     assert 0.15 < step.square().mean().sqrt() < 0.25
 
@@ -174,7 +174,7 @@ def test_state_goes_through_a_state_dict():
 
 
 def test_a_plan_builds_it_with_three_groups_and_the_momentum_of_the_schedule():
-    plan = make_plan(TrainConfig(optimizer="muon", lr0=0.02, momentum=0.9), 10, 3)
+    plan = make_plan(TrainConfig(optimizer="muon", lr0=0.02, momentum=0.9), 10)
     optimizer = build_optimizer(layers(), plan)
     assert isinstance(optimizer, Muon)
     assert [g["name"] for g in optimizer.param_groups] == ["weights", "norms", "biases"]

@@ -41,44 +41,45 @@ def test_frozen_and_shared_parameters():
 
 
 def test_only_weights_decay():
-    plan = make_plan(TrainConfig(optimizer="sgd"), 100, 2)
+    plan = make_plan(TrainConfig(optimizer="sgd"), 100)
     optimizer = build_optimizer(nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)), plan)
     assert [g["weight_decay"] for g in optimizer.param_groups] == [5e-4, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(("batch", "decay"), [(16, 5e-4), (128, 1e-3), (24, 5e-4 * 72 / 64)])
 def test_weight_decay_follows_the_real_batch(batch, decay):
-    assert make_plan(TrainConfig(batch=batch, nbs=64), 100, 2).weight_decay == pytest.approx(decay)
+    assert make_plan(TrainConfig(batch=batch, nbs=64), 100).weight_decay == pytest.approx(decay)
 
 
-def test_auto_takes_adamw_for_short_runs():
-    plan = make_plan(TrainConfig(epochs=100), 400, 3)  # 100 steps an epoch
-    assert plan.kind == "sgd"
-    plan = make_plan(TrainConfig(epochs=99), 400, 3)
-    assert plan.kind == "adamw"
-    assert plan.schedule.lr0 == pytest.approx(0.002 * 5 / 7, abs=1e-6)
-    assert plan.schedule.momentum == 0.9
+def test_auto_takes_muon_for_short_runs_at_the_rates_of_sgd():
+    plan = make_plan(TrainConfig(epochs=100), 400)  # 100 steps an epoch
+    assert (plan.kind, plan.is_short) == ("sgd", False)
+    plan = make_plan(TrainConfig(epochs=99), 400)
+    assert (plan.kind, plan.is_short) == ("muon", True)
+    assert plan.schedule.lr0 == 0.01
+    assert plan.schedule.momentum == 0.937
     assert plan.schedule.at(0, 0).bias_lr == 0
+    assert make_plan(TrainConfig(epochs=99, lr0=0.02, momentum=0.9), 400).schedule.lr0 == 0.02
 
 
 def test_a_short_run_steps_after_every_batch_unless_told_otherwise():
-    assert make_plan(TrainConfig(batch=8), 10, 3).schedule.accumulate == 1
-    assert make_plan(TrainConfig(batch=8, nbs=64), 10, 3).schedule.accumulate == 8
-    assert make_plan(TrainConfig(batch=8, optimizer="sgd"), 10, 3).schedule.accumulate == 8
-    assert make_plan(TrainConfig(batch=8, optimizer="muon"), 10, 3).schedule.accumulate == 1
-    assert make_plan(TrainConfig(batch=8, optimizer="muon", nbs=64), 10, 3).schedule.accumulate == 8
+    assert make_plan(TrainConfig(batch=8), 10).schedule.accumulate == 1
+    assert make_plan(TrainConfig(batch=8, nbs=64), 10).schedule.accumulate == 8
+    assert make_plan(TrainConfig(batch=8, optimizer="sgd"), 10).schedule.accumulate == 8
+    assert make_plan(TrainConfig(batch=8, optimizer="muon"), 10).schedule.accumulate == 1
+    assert make_plan(TrainConfig(batch=8, optimizer="muon", nbs=64), 10).schedule.accumulate == 8
 
 
 def test_chosen_optimizer_keeps_the_given_rate():
-    assert make_plan(TrainConfig(optimizer="adamw", lr0=3e-4), 10, 3).schedule.lr0 == 3e-4
-    plan = make_plan(TrainConfig(optimizer="sgd"), 10, 3)
+    assert make_plan(TrainConfig(optimizer="adamw", lr0=3e-4), 10).schedule.lr0 == 3e-4
+    plan = make_plan(TrainConfig(optimizer="sgd"), 10)
     assert isinstance(build_optimizer(nn.Linear(1, 1), plan), torch.optim.SGD)
     assert plan.schedule.at(0, 0).bias_lr == 0.1
 
 
 def test_rates_reach_the_groups():
     model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
-    optimizer = build_optimizer(model, make_plan(TrainConfig(optimizer="sgd"), 10, 3))
+    optimizer = build_optimizer(model, make_plan(TrainConfig(optimizer="sgd"), 10))
     set_rates(optimizer, Rates(lr=0.5, bias_lr=0.25, momentum=0.75, accumulate=1))
     assert [g["lr"] for g in optimizer.param_groups] == [0.5, 0.5, 0.25]
     assert [g["momentum"] for g in optimizer.param_groups] == [0.75] * 3
@@ -93,7 +94,7 @@ TORCHS = {
 
 @pytest.mark.parametrize("kind", TORCHS)
 def test_steps_are_torchs_own(kind):
-    plan = make_plan(TrainConfig(optimizer=kind, lr0=0.01, warmup_epochs=0), 10, 3)
+    plan = make_plan(TrainConfig(optimizer=kind, lr0=0.01, warmup_epochs=0), 10)
     layers = [nn.Linear(3, 2), nn.Linear(3, 2)]
     layers[1].load_state_dict(layers[0].state_dict())
     weights, biases = (

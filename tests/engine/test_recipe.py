@@ -70,7 +70,7 @@ def test_save_period_keeps_weights_of_its_epochs(tmp_path):
 
 
 def test_cosine_and_line():
-    line, cosine = (make_plan(TrainConfig(epochs=10, cos_lr=cos, lrf=0.1), 100, 3).schedule for cos in (False, True))
+    line, cosine = (make_plan(TrainConfig(epochs=10, cos_lr=cos, lrf=0.1), 100).schedule for cos in (False, True))
     assert [line.factor(e) for e in (0, 5)] == pytest.approx([1, 0.55])
     assert [cosine.factor(e) for e in (0, 5, 10)] == pytest.approx([1, 0.55, 0.1])
     assert cosine.factor(1) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 10)) / 2)

@@ -33,11 +33,18 @@ class Plain(nn.Module):
 
 
 def stepper(model, loss=None, clip=10.0, kind="sgd"):
-    plan = make_plan(TrainConfig(optimizer=kind, nbs=1, batch=1), 10, 2)
+    plan = make_plan(TrainConfig(optimizer=kind, nbs=1, batch=1), 10)
     precision = choose_precision(CPU, True)
     loss = loss or tiny.TinyLoss(2)
     return Stepper(
-        model, loss, build_optimizer(model, plan), Ema(model, 0.9, 1.0), NormMomentum(model, 10), precision, CPU, clip
+        model,
+        loss,
+        build_optimizer(model, plan),
+        Ema(model, 0.9, 1.0),
+        NormMomentum(model, short_run=True),
+        precision,
+        CPU,
+        clip,
     )
 
 

@@ -124,7 +124,7 @@ from mamba_yolo.config import TrainConfig
 from mamba_yolo.losses import DetectionLoss
 network = build_detector("n", num_classes=1).train()
 for kind in ("adamw", "sgd"):
-    optimizer = build_optimizer(network, make_plan(TrainConfig(optimizer=kind), 1, 1))
+    optimizer = build_optimizer(network, make_plan(TrainConfig(optimizer=kind), 1))
     loss = DetectionLoss(1)(network(torch.rand(2, 3, 32, 32)), torch.full((1, 4), 0.5), torch.zeros(1), torch.zeros(1))
     loss.total.backward()
     optimizer.step()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DATA = Path(mamba_yolo.__file__).parent / "assets" / "bccd_mini" / "data.yaml"
 PRESET = "mamba-yolo-n"
-# What two CPU cores do in about two minutes. Small steps without accumulation: there are only 44 photographs.
+# What two CPU cores do in about two minutes. Small batches, so many steps: there are only 44 photographs.
 TRAINING: dict[str, Any] = {
     "epochs": 24,
     "imgsz": 256,

@@ -1,10 +1,9 @@
-"""Muon: filters before batch norms move along their momentum with singular values made about one, the rest by AdamW.
+"""Muon: filters before batch norms move along their momentum with singular values made about one, the rest by SGD.
 
 A gradient of a filter bank is dominated by few directions; once orthogonalised, a step teaches every direction alike,
 so a run that is short of steps learns more in each. Only filters whose output is normalised: steps of this size make
-others grow without limit (docs/log.md). Method: Keller Jordan, 2024; size of a step, such that it is one of AdamW:
-arXiv 2502.16982, section 2.2. torch.optim.Muon, which takes matrices only and rounds to bfloat16, is the oracle of the
-test: tests/engine/test_muon.py.
+others grow without limit, as AdamW's at a like rate do (docs/adr/009-muon-for-short-runs.md). Method: Keller Jordan,
+2024; size of a step, such X
 
 Shapes: O outputs, I inputs, k side of a filter, n filter banks of one shape, r <= c sides of a matrix.
 """
@@ -26,39 +25,25 @@ if TYPE_CHECKING:
 QUINTIC = (3.4445, -4.7750, 2.0315)  # a s + b s^3 + c s^5 takes every s in (0, 1] near one when applied again and again
 ITERATIONS = 5
 RMS_OF_ADAMW = 0.2  # of what AdamW adds to a weight, in units of its rate
-RATE_OF_REST = 0.25  # of that of filters
+RATE_OF_FILTERS = 1.6  # of that of everything else
 LEAST_SIDE = 16  # narrower matrices, such as the last layer of three classes, have few directions to balance
 SMALLEST_NORM = 1e-7
-_rest_by_adamw = inspect.unwrap(torch.optim.AdamW.step)  # without the guards that import torch's compiler
+_rest_by_sgd = inspect.unwrap(torch.optim.SGD.step)  # without the guards that import torch's compiler
 
 
-class Muon(torch.optim.AdamW):
-    """An AdamW that treats some convolutions as matrices (O, I k k), and takes a quarter of their rate for all others.
+class Muon(torch.optim.SGD):
+    """SGD with Nesterov momentum that treats some convolutions as matrices (O, I k k), at RATE_OF_FILTERS.
 
     Args:
         groups: parameters and their decay.
         filters: weights (O, I, k, k) among them that are matrices, as `normalised_filters` finds them.
-        lr: rate of filters.
-        momentum: of filters.
-        betas: of all others.
+        lr: rate of everything else.
+        momentum: of both.
     """
 
-    def __init__(
-        self,
-        groups: list[dict[str, Any]],
-        filters: Iterable[Tensor],
-        lr: float,
-        momentum: float,
-        betas: tuple[float, float],
-    ) -> None:
-        for group in groups:
-            group["momentum"] = momentum
+    def __init__(self, groups: list[dict[str, Any]], filters: Iterable[Tensor], lr: float, momentum: float) -> None:
         self.filters = set(filters)
-        super().__init__(groups, lr=lr, betas=betas)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take a loaded state; AdamW's own mends those of old torch and wants a step count in each."""
-        torch.optim.Optimizer.__setstate__(self, state)
+        super().__init__(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -66,14 +51,10 @@ class Muon(torch.optim.AdamW):
         groups = self.param_groups
         for group in groups:
             moving = [p for p in group["params"] if p.grad is not None and p in self.filters]
-            self._step_banks(moving, group["lr"], group["momentum"], group["weight_decay"])
-        self.param_groups = [self._rest_of(group) for group in groups]
-        _rest_by_adamw(self, closure)
+            self._step_banks(moving, group["lr"] * RATE_OF_FILTERS, group["momentum"], group["weight_decay"])
+        self.param_groups = [{**g, "params": [p for p in g["params"] if p not in self.filters]} for g in groups]
+        _rest_by_sgd(self, closure)
         self.param_groups = groups
-
-    def _rest_of(self, group: dict[str, Any]) -> dict[str, Any]:
-        rest = [p for p in group["params"] if p not in self.filters]
-        return {**group, "params": rest, "lr": group["lr"] * RATE_OF_REST}
 
     def _step_banks(self, banks: list[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
         for same in _by_shape(banks):

@@ -1,4 +1,4 @@
-"""Optimizers of the release, SGD with Nesterov momentum, or AdamW for short runs; and Muon.
+"""Optimizers: SGD with Nesterov momentum, as the release has it, Muon for short runs, AdamW.
 
 Three parameter groups: weights (decayed); norms, A_logs, Ds and every vector (not decayed); biases (not decayed, with a
 warm-up rate of their own). `dt_projs_bias` of the scan is a time step rather than an offset, so it goes with the norms
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 GROUPS = ("weights", "norms", "biases")
 NOMINAL_BATCH = 64  # of the release
-AUTO_SGD_STEPS = 10_000  # `auto` takes SGD from here on
-ADAM_BETA1 = 0.9
+SHORT_RUN_STEPS = 10_000  # `auto` takes SGD from here on
 ADAM_BETA2 = 0.999
 SCAN_PARAMETERS = ("A_logs", "Ds")
 _Kind = TypeVar("_Kind", bound=torch.optim.Optimizer)
@@ -32,12 +31,17 @@ _Kind = TypeVar("_Kind", bound=torch.optim.Optimizer)
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is optimised: which optimizer, with which rates."""
+    """How a run is optimised: which optimizer, with which rates.
+
+    Attributes:
+        is_short: the run has less than SHORT_RUN_STEPS steps of the nominal batch.
+    """
 
     kind: str
     schedule: Schedule
     steps: int
     weight_decay: float
+    is_short: bool
 
     def describe(self) -> str:
         """One line for the log."""
@@ -48,38 +52,35 @@ class Plan:
         )
 
 
-def make_plan(config: TrainConfig, batches_per_epoch: int, num_classes: int) -> Plan:
-    """Choose optimizer and schedule; `auto` is AdamW with lr 0.002 * 5 / (4 + classes) below 10,000 steps, else SGD.
+def make_plan(config: TrainConfig, batches_per_epoch: int) -> Plan:
+    """Choose optimizer and schedule; `auto` is Muon below 10,000 steps of a nominal batch of 64, else SGD.
 
-    A run that is short of steps gains nothing from accumulating them away: `auto` then steps after every batch, as Muon
-    always does, unless `nbs` says otherwise.
+    A run that is short of steps gains nothing from accumulating them away: Muon steps after every batch unless `nbs`
+    says otherwise.
     """
     nominal = config.nbs or NOMINAL_BATCH
     steps = optimizer_steps(config.epochs, batches_per_epoch, accumulation(nominal, config.batch))
-    kind, lr0, momentum = config.optimizer, config.lr0, config.momentum
-    is_short = kind == "auto" and steps < AUTO_SGD_STEPS
+    is_short, kind = steps < SHORT_RUN_STEPS, config.optimizer
     if kind == "auto":
-        kind = "adamw" if is_short else "sgd"
-    if is_short:
-        lr0, momentum = round(0.002 * 5 / (4 + num_classes), 6), ADAM_BETA1
-    if is_short or kind == "muon":
+        kind = "muon" if is_short else "sgd"
+    if kind == "muon":
         nominal = config.nbs or config.batch
     accumulate = accumulation(nominal, config.batch)
     steps = optimizer_steps(config.epochs, batches_per_epoch, accumulate)
     schedule = Schedule(
         epochs=config.epochs,
         batches_per_epoch=batches_per_epoch,
-        lr0=lr0,
+        lr0=config.lr0,
         lrf=config.lrf,
-        momentum=momentum,
+        momentum=config.momentum,
         accumulate=accumulate,
         warmup_epochs=config.warmup_epochs,
         # Adam scales its own steps: a rate of 0.1 would move every bias by 0.1 a step.
         warmup_bias_lr=config.warmup_bias_lr if kind == "sgd" else 0.0,
-        warmup_momentum=min(config.warmup_momentum, momentum),
+        warmup_momentum=min(config.warmup_momentum, config.momentum),
         cosine=config.cos_lr,
     )
-    return Plan(kind, schedule, steps, config.weight_decay * config.batch * accumulate / nominal)
+    return Plan(kind, schedule, steps, config.weight_decay * config.batch * accumulate / nominal, is_short)
 
 
 def parameter_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
@@ -102,7 +103,7 @@ def build_optimizer(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     ]
     lr, momentum = plan.schedule.lr0, plan.schedule.momentum
     if plan.kind == "muon":
-        return _eager(Muon)(groups, normalised_filters(model), lr, momentum, (ADAM_BETA1, ADAM_BETA2))
+        return _eager(Muon)(groups, normalised_filters(model), lr, momentum)
     if plan.kind == "adamw":
         return _eager(torch.optim.AdamW)(groups, lr=lr, betas=(momentum, ADAM_BETA2))
     return _eager(torch.optim.SGD)(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)

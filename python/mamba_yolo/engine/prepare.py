@@ -216,7 +216,7 @@ def _assemble(
     train_set = loader.dataset
     device, batches = next(detector.parameters()).device, math.ceil(len(train_set) / config.batch)
     freeze(detector, config.freeze)
-    plan = make_plan(config, batches, len(train_set.names))
+    plan = make_plan(config, batches)
     ranks.same_weights(detector)
     ema = Ema(detector, config.ema, ema_tau(plan.steps))
     if config.sync_bn and ranks.world_size > 1:
@@ -226,7 +226,7 @@ def _assemble(
         criterion=_criterion(config, detector, train_set),
         optimizer=build_optimizer(detector, plan),
         ema=ema,
-        norms=NormMomentum(detector, config.epochs * batches),
+        norms=NormMomentum(detector, short_run=plan.is_short),
         precision=choose_precision(device, config.amp, config.amp_dtype),
         device=device,
         clip=config.clip,
