@@ -20,10 +20,10 @@ from page import put_table
 BASELINE = "baseline"
 CHANGES: dict[str, dict[str, Any]] = {
     BASELINE: {},
-    "muon": {"optimizer": "muon", "lr0": 0.016, "momentum": 0.95},
-    "adamw_lr_0.003": {"optimizer": "adamw", "lr0": 0.003, "momentum": 0.9, "nbs": 16},
-    "adamw_lr_0.008": {"optimizer": "adamw", "lr0": 0.008, "momentum": 0.9, "nbs": 16},
-    "sgd_lr_0.01": {"optimizer": "sgd", "nbs": 16},
+    "lr_0.005": {"lr0": 0.005},
+    "lr_0.02": {"lr0": 0.02},
+    "adamw": {"optimizer": "adamw", "lr0": 0.0014, "momentum": 0.9, "nbs": 16},
+    "sgd": {"optimizer": "sgd", "nbs": 16},
     "sgd_lr_0.04": {"optimizer": "sgd", "lr0": 0.04, "nbs": 16},
     "batch_8": {"batch": 8},
     "batch_4": {"batch": 4},
@@ -95,7 +95,7 @@ def table(done: dict[str, list[Learned]], wanted: argparse.Namespace) -> str:
         ap50, ap = (statistics.mean(run.figures[key] for run in runs) for key in ("ap50", "ap"))
         seeds = ", ".join(f"{run.figures['ap']:.3f}" for run in runs)
         apart = f"{ap - statistics.mean(run.figures['ap'] for run in base):+.3f}" if base and name != BASELINE else ""
-        what = ", ".join(f"{key}={value}" for key, value in CHANGES[name].items()) or "auto: AdamW, batch 16"
+        what = ", ".join(f"{key}={value}" for key, value in CHANGES[name].items()) or "defaults: Muon, batch 16"
         lines.append(f"| {what} | {ap50:.3f} | {ap:.3f} | {seeds} | {apart} |")
     shown = f"--seeds {','.join(map(str, wanted.seeds))} --epochs {wanted.epochs} --imgsz {wanted.imgsz}"
     data = "" if wanted.data == DATA else f"--data {wanted.data.name} "
