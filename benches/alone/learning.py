@@ -28,19 +28,20 @@ class EpochLog:
 
     def begin(self, *_):
         torch.set_num_threads(THREADS)  # ultralytics keeps a core free
-        self.start = self.trained = time.perf_counter()
+        self.start, self.trained = time.perf_counter(), None
 
     def trains(self, *_):
-        self.trained = time.perf_counter()
+        self.trained = self.trained or time.perf_counter()
 
     def end(self, epoch):
         if epoch > JOB["epochs"]:  # ultralytics tells of its last validation as of one more epoch
             return
         now = time.perf_counter()
-        row = {"epoch": epoch, "train_s": self.trained - self.start, "wall_s": now - self.start}
+        trained = self.trained or now  # of an epoch without validation
+        row = {"epoch": epoch, "train_s": trained - self.start, "wall_s": now - self.start}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        self.start = now
+        self.start, self.trained = now, None
 
     def finished(self):
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
