@@ -3,7 +3,8 @@
 A gradient of a filter bank is dominated by few directions; once orthogonalised, a step teaches every direction alike,
 so a run that is short of steps learns more in each. Only filters whose output is normalised: steps of this size make
 others grow without limit, as AdamW's at a like rate do (docs/adr/009-muon-for-short-runs.md). Method: Keller Jordan,
-2024; size of a step, such X
+2024; size of a step, such that it is one of AdamW: arXiv 2502.16982, section 2.2. Oracle of the test is
+torch.optim.Muon, which takes matrices only and rounds to bfloat16: tests/engine/test_muon.py.
 
 Shapes: O outputs, I inputs, k side of a filter, n filter banks of one shape, r <= c sides of a matrix.
 """
