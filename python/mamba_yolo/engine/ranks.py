@@ -205,6 +205,10 @@ def join(devices: str) -> Iterator[Ranks]:
 
 def _open_group(device: torch.device, place: Place) -> None:
     """Find the others; the store of torchrun's agent may still hold the addresses of processes of an earlier life."""
+    # Functions of this module take the group of the moment it is loaded as a default. Loaded later, as optimizers do,
+    # they would keep the group for ever: its threads outlive destroy_process_group and can abort the ending process.
+    import torch.distributed.nn.functional  # noqa: F401
+
     store = next(iter(rendezvous("env://", rank=place.rank, world_size=place.world_size)))[0]
     life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     distributed.init_process_group(
